@@ -1,0 +1,90 @@
+"""Whole files only: a reader never sees half of one."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from halcmd.errors import InputError
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """A temporary path in the same folder, renamed to ``path`` when the block ends well.
+
+    Raises
+    ------
+    InputError
+        The folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.stem[:40]}-", suffix=path.suffix
+        )
+    except OSError as error:
+        raise unwritable(path, error) from error
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole text file: UTF-8, LF line ends."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def read_text(path: Path) -> str:
+    """The text of a file; a byte-order mark and CR characters are removed.
+
+    Raises
+    ------
+    InputError
+        The file is missing, a folder, unreadable or no text.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise unreadable(path, error) from error
+    except UnicodeDecodeError as error:
+        raise InputError(
+            "this is no text file",
+            where=str(path),
+            hint="a STAR or CSV file, encoded as UTF-8",
+        ) from error
+    return text.replace("\r\n", "\n")
+
+
+def unreadable(path: Path, error: OSError) -> InputError:
+    """The error for a file that cannot be opened, with near names where it is missing."""
+    if isinstance(error, FileNotFoundError):
+        folder = path.parent
+        there = sorted(item.name for item in folder.glob(f"*{path.suffix}")) if path.suffix else []
+        hint = f"in {folder} there is {', '.join(there[:5])}" if there else "check the path"
+        return InputError("there is no such file", where=str(path), hint=hint)
+    return InputError("cannot read this file", where=str(path), found=error.strerror)
+
+
+def unwritable(path: Path, error: OSError) -> InputError:
+    """The error for an output that cannot be written."""
+    return InputError(
+        "cannot write here",
+        where=str(path),
+        found=error.strerror or str(error),
+        hint="another --output folder, or mend its permissions or the free space",
+    )
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

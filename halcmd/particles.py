@@ -1,0 +1,280 @@
+"""The particle table: the noun that every step passes on. Its columns, identity, reading, writing.
+
+A row keeps the text it came with; what halcmd knows itself stands in ``hal*`` columns
+(``halcmd.columns`` lists them).
+"""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from halcmd.columns import owned_by
+from halcmd.errors import InputError, first_few
+from halcmd.formats.star import Star, Table, number_of, read_star, write_star
+
+UNLABELLED = "unlabelled"
+JUNK = "junk"
+NOT_TRAINED = ("unknown", "skip")
+SPLITS = ("pool", "test")
+
+_PARTICLE_BLOCKS = ("particles", "images", "")
+_OTHER_BLOCKS = re.compile(r"^(general|optics|global|hal_.*|optimisation_set|pipeline_.*)$")
+_TOMOGRAM_COLUMNS = ("halTomogram", "rlnTomoName", "rlnMicrographName", "wrpSourceName")
+_TOMOGRAM_SUFFIX = re.compile(
+    r"(\.tomostar|\.mrcs?|\.rec|\.map|\.st|_Vol|_rec|_\d+(\.\d+)?Apx)$", re.IGNORECASE
+)
+_LABEL = re.compile(r"^[A-Za-z][A-Za-z0-9_.-]*$")
+_NO_LABELS = {"nan", "na", "none", "null", "true", "false"}
+
+
+@dataclass(frozen=True)
+class Particles:
+    """A particle table inside its STAR file.
+
+    Attributes
+    ----------
+    star : Star
+        All blocks, optics and foreign ones included.
+    block : str
+        Name of the block that holds the particles.
+    ids_are_new : bool
+        True where halParticleId was made up while reading: such ids match nothing elsewhere.
+    """
+
+    star: Star
+    block: str
+    ids_are_new: bool = False
+
+    @property
+    def table(self) -> Table:
+        """The block that holds the particles."""
+        table = self.star.table(self.block)
+        assert table is not None
+        return table
+
+    @property
+    def path(self) -> Path | None:
+        """The file it was read from."""
+        return self.star.path
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def has(self, name: str) -> bool:
+        """Whether there is a column of this name."""
+        return name in self.table
+
+    def text(self, name: str, default: str | None = None) -> np.ndarray:
+        """A column as text, shape (n,), object; the default for all rows where there is none.
+
+        Raises
+        ------
+        InputError
+            The column is missing and there is no default.
+        """
+        if not self.has(name) and default is not None:
+            return np.full(len(self), default, dtype=object)
+        try:
+            return np.array(self.table.column(name), dtype=object)
+        except InputError as error:
+            error.where = f"{self.path}, table data_{self.block}"
+            raise
+
+    def number(self, name: str, default: float = float("nan")) -> np.ndarray:
+        """A column as numbers, shape (n,), float64; the default for all rows where there is none.
+
+        Raises
+        ------
+        InputError
+            A value is no number.
+        """
+        if not self.has(name):
+            return np.full(len(self), default)
+        values = self.table.column(name)
+        try:
+            return np.array(values, dtype=np.float64)
+        except ValueError:
+            return np.array([self._number(name, row, text) for row, text in enumerate(values)])
+
+    @cached_property
+    def ids(self) -> np.ndarray:
+        """halParticleId, shape (n,), object of str."""
+        return self.text("halParticleId")
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """halLabel, shape (n,), object of str; ``unlabelled`` where there is none."""
+        return self.text("halLabel", UNLABELLED)
+
+    @cached_property
+    def is_test(self) -> np.ndarray:
+        """Rows with halSplit = test, shape (n,), bool.
+
+        Raises
+        ------
+        InputError
+            halSplit holds something else than pool or test.
+        """
+        split = self.text("halSplit", "pool")
+        wrong = [value for value in split if value not in SPLITS]
+        if wrong:
+            raise InputError(
+                "halSplit must be pool or test", where=str(self.path), found=first_few(wrong)
+            )
+        return np.asarray(split == "test")
+
+    @property
+    def is_answered(self) -> np.ndarray:
+        """Rows with an answer, ``unknown`` and ``skip`` included, shape (n,), bool."""
+        return np.asarray(self.labels != UNLABELLED)
+
+    @property
+    def is_trainable(self) -> np.ndarray:
+        """Rows whose label can be learnt from, whatever their split, shape (n,), bool."""
+        return self.is_answered & ~np.isin(self.labels, NOT_TRAINED)
+
+    @cached_property
+    def tomograms(self) -> np.ndarray:
+        """Normalised tomogram name of each row, shape (n,), object; ``none`` where unknown."""
+        for column in _TOMOGRAM_COLUMNS:
+            if self.has(column):
+                raw = self.table.column(column)
+                names = {text: tomogram_name(text) for text in set(raw)}
+                return np.array([names[text] for text in raw], dtype=object)
+        return np.full(len(self), "none", dtype=object)
+
+    @property
+    def positions(self) -> np.ndarray:
+        """Resolved positions from the centre of the first voxel, shape (n, 3), **xyz**, Angstrom.
+
+        ``nan`` where extract has not resolved them.
+        """
+        return np.stack([self.number(f"halPosition{axis}Angst") for axis in "XYZ"], axis=1)
+
+    def with_columns(
+        self, columns: Mapping[str, Sequence[str] | np.ndarray], *, owner: str | None = None
+    ) -> "Particles":
+        """This table with columns set.
+
+        Parameters
+        ----------
+        columns : mapping of str to sequence of str
+            One text per row.
+        owner : str, optional
+            A step: all its columns go first, so that none survives from an earlier run.
+        """
+        table = self.table
+        if owner is not None:
+            table = table.without(owned_by(owner, table.labels))
+        texts = {name: [str(value) for value in values] for name, values in columns.items()}
+        return replace(self, star=self.star.with_table(table.with_columns(texts)))
+
+    def without(self, names: Iterable[str]) -> "Particles":
+        """This table without the columns named."""
+        return replace(self, star=self.star.with_table(self.table.without(names)))
+
+    def take(self, rows: Iterable[int] | np.ndarray) -> "Particles":
+        """The rows with these indices (from 0), in this order; other blocks stay."""
+        return replace(self, star=self.star.with_table(self.table.take(rows)))
+
+    def class_numbers(self) -> dict[str, int]:
+        """Class name to number, as block ``hal_classes`` has it; empty where there is none."""
+        table = self.star.table("hal_classes")
+        if table is None:
+            return {}
+        numbers = [int(text) for text in table.column("halClassNumber")]
+        return dict(zip(table.column("halClassName"), numbers, strict=True))
+
+    def with_classes(self, names: Iterable[str]) -> "Particles":
+        """This table with block ``hal_classes`` holding the names; numbers in it never change."""
+        numbers = self.class_numbers()
+        for name in sorted(set(names) - set(numbers)):
+            numbers[name] = max(numbers.values(), default=0) + 1
+        return self.with_class_numbers(numbers)
+
+    def with_class_numbers(self, numbers: Mapping[str, int]) -> "Particles":
+        """This table with block ``hal_classes`` as given."""
+        table = Table.from_columns(
+            "hal_classes",
+            {"halClassNumber": list(numbers.values()), "halClassName": list(numbers)},
+        )
+        return replace(self, star=self.star.with_table(table))
+
+    def _number(self, name: str, row: int, text: str) -> float:
+        try:
+            return number_of(text)
+        except ValueError as error:
+            raise InputError(
+                f"{name} must be a number",
+                where=f"{self.path}, table data_{self.block}, row {row + 1}",
+                found=text,
+            ) from error
+
+
+def new_particles(
+    columns: Mapping[str, Sequence[object]], *, optics: Mapping[str, Sequence[object]] | None = None
+) -> Particles:
+    """A fresh particle table, with an optics table where given."""
+    tables = [Table.from_columns("particles", columns)]
+    if optics is not None:
+        tables.insert(0, Table.from_columns("optics", optics))
+    return Particles(Star(tuple(tables)), "particles")
+
+
+def particles_of(star: Star) -> Particles:
+    """The particle table of a STAR file.
+
+    Raises
+    ------
+    InputError
+        No block looks like particles, or it has no rows.
+    """
+    names = [table.name for table in star.tables]
+    named = [name for name in _PARTICLE_BLOCKS if name in names]
+    others = [t.name for t in star.tables if t.loop and not _OTHER_BLOCKS.match(t.name)]
+    found = named or others
+    if not found:
+        raise InputError(
+            "no table of particles in this STAR file",
+            where=str(star.path),
+            found=", ".join(f"data_{name}" for name in names),
+            hint="a file with a block data_particles",
+        )
+    particles = Particles(star, found[0])
+    if not len(particles):
+        raise InputError(
+            "the particle table is empty",
+            where=f"{star.path}, table data_{found[0]}",
+            hint="check the step that wrote it",
+        )
+    return particles
+
+
+def tomogram_name(text: str) -> str:
+    """A tomogram's bare name: ``rec_TS_01_10.00Apx.mrc`` and ``TS_01.tomostar`` are ``TS_01``."""
+    name = text.replace("\\", "/").rsplit("/", 1)[-1]
+    while (shorter := _TOMOGRAM_SUFFIX.sub("", name)) != name and shorter:
+        name = shorter
+    return name.removeprefix("rec_") or name
+
+
+def valid_label(text: str) -> bool:
+    """Whether a class may be called so: begins with a letter; letters, digits, ``_ . -``."""
+    return bool(_LABEL.match(text)) and text.lower() not in _NO_LABELS
+
+
+def new_ids(tomograms: Iterable[str]) -> list[str]:
+    """``<tomogram>/<six digits>`` for each row, counted from 1 within each tomogram."""
+    count: Counter[str] = Counter()
+    ids = []
+    for name in tomograms:
+        count[name] += 1
+        ids.append(f"{name}/{count[name]:06d}")
+    return ids

@@ -1,0 +1,194 @@
+"""Particle tables from files and to files: first contact, joining, history."""
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from halcmd.errors import InputError, first_few
+from halcmd.formats.star import Table, read_star, write_star
+from halcmd.particles import Particles, new_ids, particles_of
+
+
+@dataclass(frozen=True)
+class HistoryRow:
+    """One line of block ``hal_history``: which command made this table."""
+
+    step: str
+    command: str
+    version: str
+    seed: int
+    date: str
+
+
+running: ContextVar[HistoryRow | None] = ContextVar("running", default=None)
+"""The command that runs now; ``write_particles`` notes it in ``hal_history``."""
+
+
+def read_particles(paths: Sequence[Path]) -> Particles:
+    """One particle table from one file or several with the same columns.
+
+    Rows without halParticleId get one; images named relative to the STAR file are made to be found
+    from the working directory.
+
+    Raises
+    ------
+    InputError
+        A file cannot be read, columns differ between files, or an id stands twice.
+    """
+    tables = [_first_contact(particles_of(read_star(path))) for path in paths]
+    particles = tables[0] if len(tables) == 1 else _join(tables)
+    check_ids(particles)
+    return particles
+
+
+def write_particles(path: Path, particles: Particles, *, model: str = "none") -> None:
+    """Write the table with all blocks of its file, the running command noted in ``hal_history``.
+
+    Parameters
+    ----------
+    path : Path
+        Where.
+    particles : Particles
+        What.
+    model : str
+        Hash of the model that this command made or used.
+    """
+    write_star(path, _with_history(particles, model).star)
+
+
+def check_ids(particles: Particles) -> None:
+    """Raise InputError where a halParticleId stands twice."""
+    counts = Counter(particles.ids)
+    if len(counts) < len(particles):
+        twice = [name for name, count in counts.items() if count > 1]
+        raise InputError(
+            "halParticleId stands more than once",
+            where=str(particles.path),
+            found=first_few(twice),
+            hint="the same table may have been given twice; remove the duplicates",
+        )
+
+
+def _first_contact(particles: Particles) -> Particles:
+    particles = _find_images(particles)
+    if particles.has("halParticleId"):
+        return particles
+    names = particles.tomograms
+    stem = particles.path.stem if particles.path else "particles"
+    ids = new_ids(stem if name == "none" else name for name in names)
+    return replace(particles.with_columns({"halParticleId": ids}), ids_are_new=True)
+
+
+def _find_images(particles: Particles) -> Particles:
+    """Image names that hold from the working directory, in halImageName where they must change."""
+    column = "halImageName" if particles.has("halImageName") else "rlnImageName"
+    if particles.path is None or not particles.has(column):
+        return particles
+    names = particles.text(column)
+    first = names[0].rsplit("@", 1)[-1]
+    if Path(first).exists() or not len(names):
+        return particles
+    folders = particles.path.absolute().parents
+    folder = next((folder for folder in folders if (folder / first).exists()), None)
+    if folder is None:
+        return particles
+    prefix = os.path.relpath(folder)
+    moved = [_prefixed(name, prefix) for name in names]
+    return particles.with_columns({"halImageName": moved})
+
+
+def _prefixed(name: str, folder: str) -> str:
+    number, at, path = name.rpartition("@")
+    return f"{number}{at}{Path(folder) / path}"
+
+
+def _join(tables: list[Particles]) -> Particles:
+    """One table from several with the same columns; optics groups renumbered."""
+    first = tables[0]
+    labels = set(first.table.labels)
+    columns: dict[str, list[str]] = {label: [] for label in first.table.labels}
+    optics: list[Table] = []
+    groups = 0
+    for particles in tables:
+        different = labels ^ set(particles.table.labels)
+        if different:
+            raise InputError(
+                "tables with different columns cannot be joined",
+                where=f"{first.path} and {particles.path}",
+                found=f"only in one of them: {first_few(sorted(different), 5)}",
+                hint="take them through the same steps first",
+            )
+        table = particles.table
+        own = particles.star.table("optics")
+        if own is not None and "rlnOpticsGroup" in own and "rlnOpticsGroup" in table:
+            table, own = _renumber(table, own, groups)
+            groups += len(own)
+            optics.append(own)
+        for label, values in columns.items():
+            values += table.column(label)
+    joined = Table(
+        first.block,
+        (),
+        [""] * len(columns["halParticleId"]),
+        columns,
+        comments=first.table.comments,
+    )
+    star = first.star.with_table(joined)
+    if optics:
+        shared = [label for label in optics[0].labels if all(label in own for own in optics)]
+        merged = {label: [v for own in optics for v in own.column(label)] for label in shared}
+        star = star.with_table(Table.from_columns("optics", merged))
+    numbers = _joined_classes(tables)
+    result = Particles(star, first.block, any(table.ids_are_new for table in tables))
+    return result.with_class_numbers(numbers) if numbers else result
+
+
+def _renumber(table: Table, optics: Table, start: int) -> tuple[Table, Table]:
+    """Particles and optics with groups counted on from ``start``."""
+    old = optics.column("rlnOpticsGroup")
+    new = {text: str(start + place) for place, text in enumerate(old, 1)}
+    changed = {"rlnOpticsGroup": [new.get(text, text) for text in table.column("rlnOpticsGroup")]}
+    optics_columns = {"rlnOpticsGroup": [new[text] for text in old]}
+    if "rlnOpticsGroupName" in optics:
+        optics_columns["rlnOpticsGroupName"] = [f"opticsGroup{new[text]}" for text in old]
+    return table.with_columns(changed), optics.with_columns(optics_columns)
+
+
+def _joined_classes(tables: list[Particles]) -> dict[str, int]:
+    numbers: dict[str, int] = {}
+    for particles in tables:
+        for name, number in particles.class_numbers().items():
+            if numbers.get(name, number) != number or (
+                name not in numbers and number in numbers.values()
+            ):
+                raise InputError(
+                    "class numbers differ between the tables",
+                    where=f"{particles.path}, table data_hal_classes",
+                    found=f"{name} = {number}",
+                    hint="score both with the same model first",
+                )
+            numbers[name] = number
+    return numbers
+
+
+def _with_history(particles: Particles, model: str) -> Particles:
+    entry = running.get()
+    if entry is None:
+        return particles
+    row = {
+        "halStep": entry.step,
+        "halCommand": entry.command,
+        "halVersion": entry.version,
+        "halSeed": str(entry.seed),
+        "halDate": entry.date,
+        "halModel": model,
+    }
+    old = particles.star.table("hal_history")
+    before = {name: (old.column(name) if old and name in old else []) for name in row}
+    count = len(old) if old else 0
+    columns = {name: [*(before[name] or ["none"] * count), value] for name, value in row.items()}
+    table = Table.from_columns("hal_history", columns)
+    return replace(particles, star=particles.star.with_table(table))
