@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from halcmd.errors import DataError, DryRun
+
 log = logging.getLogger("halcmd")
 
 Advance = Callable[[int], None]
@@ -39,11 +41,14 @@ class _Collector(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno == logging.WARNING:
             self.texts.append(record.getMessage())
+            if _strict:
+                raise DataError(record.getMessage(), hint="without --strict this is a warning")
 
 
 _collector = _Collector()
 _info_to_stderr = False
 _dry_run = False
+_strict = False
 _poll: Callable[[], None] | None = None
 
 
@@ -52,7 +57,9 @@ def write(text: str, *, to_stderr: bool = False) -> None:
     print(text, file=sys.stderr if to_stderr else sys.stdout, flush=True)
 
 
-def configure(*, json_output: bool = False, verbosity: int = 0, dry_run: bool = False) -> None:
+def configure(
+    *, json_output: bool = False, verbosity: int = 0, dry_run: bool = False, strict: bool = False
+) -> None:
     """Set up the log for one command.
 
     Parameters
@@ -63,9 +70,11 @@ def configure(*, json_output: bool = False, verbosity: int = 0, dry_run: bool = 
         -1 warnings only, 0 normal, 1 and more debugging detail.
     dry_run : bool
         ``planned`` ends the command.
+    strict : bool
+        A warning raises DataError.
     """
-    global _info_to_stderr, _dry_run, _collector, _poll
-    _info_to_stderr, _dry_run, _poll = json_output, dry_run, None
+    global _info_to_stderr, _dry_run, _strict, _collector, _poll
+    _info_to_stderr, _dry_run, _strict, _poll = json_output, dry_run, strict, None
     _collector = _Collector()
     for handler in list(log.handlers):
         log.removeHandler(handler)
@@ -98,8 +107,6 @@ def planned(text: str) -> None:
     DryRun
         The command runs with --dry-run.
     """
-    from halcmd.errors import DryRun
-
     log.info(text)
     if _dry_run:
         raise DryRun(text)

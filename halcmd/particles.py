@@ -4,11 +4,9 @@ A row keeps the text it came with; what halcmd knows itself stands in ``hal*`` c
 (``halcmd.columns`` lists them).
 """
 
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +15,7 @@ import numpy as np
 
 from halcmd.columns import owned_by
 from halcmd.errors import InputError, first_few
-from halcmd.formats.star import Star, Table, number_of, read_star, write_star
+from halcmd.formats.star import Star, Table, number_of
 
 UNLABELLED = "unlabelled"
 JUNK = "junk"

@@ -53,7 +53,7 @@ class Table:
     loop: bool = True
 
     @classmethod
-    def from_columns(cls, name: str, columns: Mapping[str, Sequence[object]]) -> "Table":
+    def from_columns(cls, name: str, columns: Mapping[str, Iterable[object]]) -> "Table":
         """A new table; values that are not text are written with ``str``."""
         added = {label: [str(value) for value in values] for label, values in columns.items()}
         lengths = {len(values) for values in added.values()}

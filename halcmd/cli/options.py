@@ -1,0 +1,56 @@
+"""Option types that several subcommands share."""
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import BadParameter, Option
+
+ParticlesOption = Annotated[
+    list[Path],
+    Option(
+        "--particles",
+        "--i",
+        help="Particle table (STAR). Repeat to join tables with the same columns.",
+        rich_help_panel="Input",
+        metavar="FILE",
+    ),
+]
+OneParticlesOption = Annotated[
+    Path,
+    Option(
+        "--particles",
+        "--i",
+        help="Particle table (STAR).",
+        rich_help_panel="Input",
+        metavar="FILE",
+    ),
+]
+PrecisionOption = Annotated[
+    str,
+    Option(
+        help="Number format: auto (bf16 on a GPU, else 32), 32, bf16 or 16.",
+        rich_help_panel="Compute",
+        metavar="auto|32|bf16|16",
+        callback=lambda value: one_of(value, ("auto", "32", "bf16", "16")),
+    ),
+]
+
+
+def one_of(value: str | None, choices: tuple[str, ...]) -> str | None:
+    """The value, checked; for options whose choices are few and fixed."""
+    if value is not None and value not in choices:
+        raise BadParameter(f"{value!r} is not one of {', '.join(choices)}")
+    return value
+
+
+def pair(text: str | None, what: str) -> tuple[float, float] | None:
+    """Two numbers from ``MIN,MAX``."""
+    if text is None:
+        return None
+    try:
+        low, high = (float(word) for word in text.split(","))
+    except ValueError as error:
+        raise BadParameter(f"{what} takes two numbers, such as -60,60; found {text!r}") from error
+    if not low < high:
+        raise BadParameter(f"{what}: {low:g} is not below {high:g}")
+    return low, high

@@ -1,0 +1,105 @@
+"""Cutting boxes out of tomograms, rescaling and filtering them."""
+
+import numpy as np
+import scipy.fft
+
+_LOWPASS_EDGE = 0.1
+
+
+def crop(tomogram: np.ndarray, centre_zyx: np.ndarray, box: int) -> tuple[np.ndarray, float]:
+    """A box around a voxel, filled with the mean of its inside voxels where it reaches out.
+
+    Parameters
+    ----------
+    tomogram : ndarray, shape (z, y, x)
+        May be memory-mapped.
+    centre_zyx : ndarray, shape (3,), int
+        Centre voxel; it comes to lie at index ``box // 2``, as in RELION.
+    box : int
+        Edge in voxels.
+
+    Returns
+    -------
+    box : ndarray, shape (box, box, box), float32
+        All zero where no voxel of it lies inside.
+    padded : float
+        Share of its voxels that lie outside the tomogram.
+    """
+    start = np.asarray(centre_zyx) - box // 2
+    low = np.maximum(start, 0)
+    high = np.minimum(start + box, tomogram.shape)
+    if np.any(high <= low):
+        return np.zeros((box, box, box), dtype=np.float32), 1.0
+    inside = np.asarray(
+        tomogram[low[0] : high[0], low[1] : high[1], low[2] : high[2]], dtype=np.float32
+    )
+    if inside.shape == (box, box, box):
+        return inside, 0.0
+    out = np.full((box, box, box), inside.mean(dtype=np.float64), dtype=np.float32)
+    at = low - start
+    to = high - start
+    out[at[0] : to[0], at[1] : to[1], at[2] : to[2]] = inside
+    return out, 1.0 - inside.size / box**3
+
+
+def fourier_crop(volumes: np.ndarray, box: int) -> np.ndarray:
+    """Boxes rescaled to fewer pixels by cropping their Fourier transform; the mean is kept.
+
+    Parameters
+    ----------
+    volumes : ndarray, shape (n, z, y, x), float32, cubic
+        Even edge.
+    box : int
+        New even edge, not above the old one. The centre stays at index ``box // 2``.
+
+    Returns
+    -------
+    ndarray, shape (n, box, box, box), float32
+    """
+    old = volumes.shape[-1]
+    if box == old:
+        return volumes
+    spectrum = scipy.fft.rfftn(volumes, axes=(1, 2, 3))
+    half = box // 2
+    # The Nyquist plane of the small box is left out: it has no partner in the large one.
+    keep = np.r_[0:half, old - half + 1 : old]
+    small = np.zeros((len(volumes), box, box, half + 1), dtype=spectrum.dtype)
+    place = np.r_[0:half, half + 1 : box]
+    small[np.ix_(range(len(volumes)), place, place, range(half))] = spectrum[
+        np.ix_(range(len(volumes)), keep, keep, range(half))
+    ]
+    scale = (box / old) ** 3
+    out = scipy.fft.irfftn(small, s=(box, box, box), axes=(1, 2, 3)) * scale
+    return np.asarray(out, dtype=np.float32)
+
+
+def lowpass(volumes: np.ndarray, *, pixel_size: float, resolution: float) -> np.ndarray:
+    """Boxes without detail finer than ``resolution`` Angstrom (raised-cosine edge, 10 % wide).
+
+    Parameters
+    ----------
+    volumes : ndarray, shape (n, z, y, x), float32, cubic
+        Boxes of ``pixel_size`` Angstrom.
+    """
+    box = volumes.shape[-1]
+    axis, half = np.fft.fftfreq(box, pixel_size), np.fft.rfftfreq(box, pixel_size)
+    frequency = np.sqrt(
+        axis[:, None, None] ** 2 + axis[None, :, None] ** 2 + half[None, None, :] ** 2
+    )
+    cut = 1.0 / resolution
+    ramp = np.clip((frequency - cut) / (_LOWPASS_EDGE * cut), 0.0, 1.0)
+    window = 0.5 * (1.0 + np.cos(np.pi * ramp))
+    spectrum = scipy.fft.rfftn(volumes, axes=(1, 2, 3)) * window.astype(np.float32)
+    return np.asarray(
+        scipy.fft.irfftn(spectrum, s=(box, box, box), axes=(1, 2, 3)), dtype=np.float32
+    )
+
+
+def outside_radius(box: int, radius: float) -> np.ndarray:
+    """Voxels further than ``radius`` pixels from the box centre, (z, y, x), bool.
+
+    Source: RELION, image.cpp, normalise (centre at index box / 2, distance > radius).
+    """
+    axis = np.arange(box) - box // 2
+    squared = axis[:, None, None] ** 2 + axis[None, :, None] ** 2 + axis[None, None, :] ** 2
+    return np.asarray(squared > radius**2)

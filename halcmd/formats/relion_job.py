@@ -1,0 +1,154 @@
+"""A job folder as RELION expects it: fixed file names, exit markers, output nodes, abort request.
+
+Marker names and node columns: RELION 5, pipeline_jobs.h and pipeliner.cpp. RELION 3.1 reads the
+integer type of a node, 4 and 5 its label.
+"""
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import tomli_w
+
+from halcmd.errors import Aborted, InputError
+from halcmd.formats.files import unwritable, write_text
+from halcmd.formats.star import Star, Table, write_star
+
+RUN_LOG = "run.log"
+SETTINGS = "settings.toml"
+CHECKPOINT = "checkpoint.pt"
+OUTPUTS = (
+    "particles.star",
+    "relion.star",
+    "picks.star",
+    "tomograms.star",
+    "truth.star",
+    "dropped.star",
+    "model.safetensors",
+    CHECKPOINT,
+    "training.star",
+    "training.png",
+    "embedding.npy",
+    "features.npy",
+    "query.star",
+    "query.csv",
+    "unmatched.csv",
+    "evaluation.star",
+    "confusion.png",
+    "Subtomograms",
+    "Tomograms",
+    "Classes",
+)
+"""Every name that a step may write in its folder, besides the log, the settings and the markers."""
+
+_MARKERS = {"success": "SUCCESS", "failure": "FAILURE", "aborted": "ABORTED"}
+_ABORT_NOW = "RELION_JOB_ABORT_NOW"
+_NODES = "RELION_OUTPUT_NODES.star"
+_PARTICLE_NODES = ("particles.star", "relion.star", "query.star")
+_PARTICLE_NODE_TYPE = 3
+_PARTICLE_NODE_LABEL = "ParticleGroupMetadata.star.relion"
+
+
+def check_free(folder: Path, *, resume: bool = False) -> None:
+    """Raise InputError where the folder holds output of an earlier run."""
+    there = [name for name in OUTPUTS if (folder / name).exists()]
+    if there:
+        can_resume = CHECKPOINT in there and not resume
+        raise InputError(
+            "there is output of an earlier run",
+            where=str(folder),
+            found=", ".join(there),
+            hint=("--resume to go on with it, " if can_resume else "")
+            + "--overwrite to replace it, or another --output folder",
+        )
+
+
+def prepare(folder: Path) -> bool:
+    """Make the folder, try that it can be written, remove stale markers.
+
+    Returns
+    -------
+    bool
+        True where the folder was not there before.
+
+    Raises
+    ------
+    InputError
+        It cannot be written.
+    """
+    new = not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    for word in _MARKERS.values():
+        (folder / f"RELION_JOB_EXIT_{word}").unlink(missing_ok=True)
+    return new
+
+
+def mark(folder: Path, outcome: str) -> None:
+    """Leave the marker that tells RELION how the job ended: success, failure or aborted."""
+    (folder / f"RELION_JOB_EXIT_{_MARKERS[outcome]}").touch()
+    if outcome == "aborted":
+        (folder / _ABORT_NOW).unlink(missing_ok=True)
+
+
+def stop_if_asked(folder: Path) -> None:
+    """Raise Aborted where RELION has put its abort file into the folder."""
+    if (folder / _ABORT_NOW).exists():
+        raise Aborted("stopped by RELION's abort file", where=str(folder / _ABORT_NOW))
+
+
+def write_output_nodes(folder: Path) -> None:
+    """Tell RELION which particle tables the job has made."""
+    names = [str(folder / name) for name in _PARTICLE_NODES if (folder / name).exists()]
+    columns = {
+        "rlnPipeLineNodeName": names,
+        "rlnPipeLineNodeType": [_PARTICLE_NODE_TYPE] * len(names),
+        "rlnPipeLineNodeTypeLabel": [_PARTICLE_NODE_LABEL] * len(names),
+    }
+    write_star(folder / _NODES, Star((Table.from_columns("output_nodes", columns),)))
+
+
+def write_settings(folder: Path, step: str, settings: Mapping[str, object]) -> None:
+    """Write every resolved setting as TOML; ``--config`` takes the file back."""
+    write_text(folder / SETTINGS, tomli_w.dumps({step: dict(settings)}))
+
+
+def remove_stale(folder: Path, since: float) -> None:
+    """Remove the outputs of an earlier run that this one, begun at ``since``, did not write.
+
+    Parameters
+    ----------
+    folder : Path
+        The job folder.
+    since : float
+        Seconds since the epoch, by the clock of the file system.
+    """
+    for name in OUTPUTS:
+        path = folder / name
+        if path.is_dir():
+            for item in [*path.iterdir(), path]:
+                if item.is_file() and item.stat().st_mtime < since:
+                    item.unlink()
+            with contextlib.suppress(OSError):  # not empty
+                path.rmdir()
+        elif path.exists() and path.stat().st_mtime < since:
+            path.unlink()
+
+
+def discard(folder: Path) -> None:
+    """Remove a folder that this command made and that holds nothing but its log and settings."""
+    made = {RUN_LOG, SETTINGS}
+    if {item.name for item in folder.iterdir()} <= made:
+        shutil.rmtree(folder)
+
+
+def file_time(folder: Path) -> float:
+    """The time that the file system gives to a file written now."""
+    with tempfile.NamedTemporaryFile(dir=folder) as file:
+        return Path(file.name).stat().st_mtime

@@ -1,0 +1,112 @@
+"""CSV or TSV of x, y, z [, tomogram, ...], with or without a header line; voxels counted from 0."""
+
+import csv
+import io
+
+import numpy as np
+
+from halcmd.errors import InputError
+from halcmd.importers.picks import PickFile, Picks
+from halcmd.particles import new_particles
+
+AXES = ("x", "y", "z")
+_TOMOGRAM_NAMES = ("tomogram", "tomo", "rlntomoname", "haltomogram", "micrograph", "tilt_series")
+_DELIMITERS = ",;\t"
+
+
+def recognises(file: PickFile) -> bool:
+    """Whether the lines are at least three columns with numbers for x, y, z."""
+    if file.star is not None:
+        return False
+    try:
+        read(file)
+    except InputError:
+        return False
+    return True
+
+
+def read(file: PickFile) -> Picks:
+    """Picks in voxels of their tomogram; every field is kept as ``halSource<Name>``.
+
+    Raises
+    ------
+    InputError
+        There is no x, y or z, or a value is no number.
+    """
+    header, rows = read_rows(file.text, str(file.path))
+    names = header or [*AXES, "tomogram", *(f"field{n}" for n in range(5, 99))]
+    columns = {name: [row[n] for row in rows] for n, name in enumerate(names[: len(rows[0])])}
+    lower = {name.lower(): name for name in columns}
+    missing = [axis for axis in AXES if axis not in lower]
+    if missing:
+        raise InputError(
+            f"no column {missing[0]}",
+            where=str(file.path),
+            found=", ".join(columns),
+            hint="a header line with x,y,z and, for several tomograms, tomogram",
+        )
+    coordinates = np.stack(
+        [_numbers(columns[lower[axis]], axis, str(file.path)) for axis in AXES], axis=1
+    )
+    tomogram = next((lower[name] for name in _TOMOGRAM_NAMES if name in lower), None)
+    source = {f"halSource{_camel(name)}": values for name, values in columns.items()}
+    particles = new_particles(source)
+    return Picks(
+        particles=particles,
+        tomograms=np.array(columns[tomogram] if tomogram else [""] * len(rows), dtype=object),
+        coordinates=coordinates,
+        unit="voxel",
+        shifts_angst=None,
+        pixel_sizes=(),
+        image_pixel_size=None,
+        producer="csv",
+    )
+
+
+def read_rows(text: str, where: str) -> tuple[list[str] | None, list[list[str]]]:
+    """Header (None where the first line holds numbers only) and rows of a delimited text.
+
+    Raises
+    ------
+    InputError
+        A row is longer or shorter than the first, or there are none.
+    """
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    delimiter = max(_DELIMITERS, key=lines[0].count) if lines else ","
+    if lines and delimiter not in lines[0]:
+        rows = [line.split() for line in lines]
+    else:
+        rows = list(csv.reader(io.StringIO("\n".join(lines)), delimiter=delimiter))
+    rows = [[value.strip() for value in row] for row in rows]
+    header = None if rows and _is_number(rows[0][0]) else (rows.pop(0) if rows else None)
+    if not rows:
+        raise InputError("the table has no rows", where=where)
+    width = len(header or rows[0])
+    for number, row in enumerate(rows, 1):
+        if len(row) != width:
+            raise InputError(
+                f"a row has {len(row)} values for {width} columns",
+                where=f"{where}, row {number}",
+                found=delimiter.join(row)[:60],
+            )
+    return header, rows
+
+
+def _numbers(values: list[str], name: str, where: str) -> np.ndarray:
+    for row, text in enumerate(values, 1):
+        if not _is_number(text):
+            raise InputError(f"{name} must be a number", where=f"{where}, row {row}", found=text)
+    return np.array([float(text.replace(",", ".")) for text in values])
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return bool(np.isfinite(float(text.replace(",", "."))))
+    except ValueError:
+        return False
+
+
+def _camel(name: str) -> str:
+    """A column name as part of a STAR label: ``my score`` becomes ``MyScore``."""
+    words = "".join(c if c.isalnum() else " " for c in name).split()
+    return "".join(word[0].upper() + word[1:] for word in words) or "Field"

@@ -1,0 +1,35 @@
+"""halcmd's own particle table: positions are resolved already, in Angstrom."""
+
+from halcmd.importers.picks import PickFile, Picks, numbers
+from halcmd.particles import particles_of
+
+COLUMNS = ("halPositionXAngst", "halPositionYAngst", "halPositionZAngst")
+
+
+def recognises(file: PickFile) -> bool:
+    """Whether a table of this file has halcmd's positions."""
+    return file.star is not None and any(
+        all(column in table for column in COLUMNS) for table in file.star.tables
+    )
+
+
+def read(file: PickFile) -> Picks:
+    """Picks at halPosition*Angst; shifts are in them already.
+
+    Raises
+    ------
+    InputError
+        A position is missing.
+    """
+    assert file.star is not None
+    particles = particles_of(file.star)
+    return Picks(
+        particles=particles,
+        tomograms=particles.text("halTomogram", ""),
+        coordinates=numbers(particles, COLUMNS),
+        unit="angstrom",
+        shifts_angst=None,
+        pixel_sizes=(),
+        image_pixel_size=None,
+        producer="halcmd",
+    )

@@ -1,0 +1,105 @@
+"""One rule for every pixel size: which source is believed, and when to stop and ask.
+
+Order of trust: option, STAR file, tomograms.star, MRC header. 0 and 1.0 A count as absent.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from halcmd.console import log
+from halcmd.errors import InputError
+from halcmd.formats.star import Table, number_of
+from halcmd.particles import Particles
+
+TOLERANCE = 0.01
+
+Source = tuple[str, float | None]
+
+
+def resolve_pixel_size(
+    what: str, sources: Sequence[Source], *, option: float | None, option_name: str, where: str
+) -> tuple[float, str]:
+    """A pixel size in Angstrom and the name of the source that it came from.
+
+    Parameters
+    ----------
+    what : str
+        What it is the pixel size of, for messages.
+    sources : sequence of (name, value)
+        In order of trust; None, 0 and 1.0 count as not set.
+    option, option_name : float or None, str
+        The explicit option, which wins with a warning.
+    where : str
+        The file, for messages.
+
+    Raises
+    ------
+    InputError
+        No source is set, or two differ by more than 1 % and the option is not given.
+    """
+    known = [(name, float(value)) for name, value in sources if is_set(value)]
+    for name, value in sources:
+        if value is not None and not is_set(value):
+            log.warning(f"{where}: {name} = {value:g} A is taken as not set")
+    if option is not None:
+        for name, value in known:
+            if differ(option, value):
+                log.warning(f"{where}: {option_name} {option:g} A wins over {name} = {value:g} A")
+        return option, option_name
+    if not known:
+        raise InputError(f"no pixel size for {what}", where=where, hint=f"{option_name} 10.0")
+    name, value = known[0]
+    for other_name, other in known[1:]:
+        if differ(value, other):
+            raise InputError(
+                f"two pixel sizes for {what} contradict each other",
+                where=where,
+                found=f"{name} = {value:g} A, {other_name} = {other:g} A",
+                hint=f"{option_name} with the right one",
+            )
+    return value, name
+
+
+def is_set(value: float | None) -> bool:
+    """Whether a pixel size says something: not None, 0, 1.0 or not finite."""
+    return value is not None and np.isfinite(value) and value > 0 and value != 1.0
+
+
+def differ(a: float, b: float) -> bool:
+    """Whether two pixel sizes differ by more than 1 %."""
+    return abs(a - b) > TOLERANCE * min(a, b)
+
+
+def optics_values(particles: Particles, label: str) -> np.ndarray | None:
+    """A column of the optics table for each particle, shape (n,), float64; None where absent.
+
+    Raises
+    ------
+    InputError
+        A particle is of an optics group that is not in the table.
+    """
+    optics = particles.star.table("optics")
+    if optics is None or label not in optics:
+        return None
+    values = [number_of(text) for text in optics.column(label)]
+    if "rlnOpticsGroup" not in optics or not particles.has("rlnOpticsGroup"):
+        return np.full(len(particles), values[0])
+    by_group = dict(zip(optics.column("rlnOpticsGroup"), values, strict=True))
+    groups = particles.text("rlnOpticsGroup")
+    missing = sorted(set(groups) - set(by_group))
+    if missing:
+        raise InputError(
+            f"optics group {missing[0]} is not in the optics table",
+            where=f"{particles.path}, table optics",
+            found="groups " + ", ".join(by_group),
+        )
+    return np.array([by_group[group] for group in groups])
+
+
+def optics_group_name(table: Table, row: int) -> str:
+    """``optics group 2 ("opticsGroup2")``, for messages."""
+    number = table.column("rlnOpticsGroup")[row] if "rlnOpticsGroup" in table else str(row + 1)
+    if "rlnOpticsGroupName" not in table:
+        return f"optics group {number}"
+    return f'optics group {number} ("{table.column("rlnOpticsGroupName")[row]}")'
