@@ -58,6 +58,7 @@ COLUMNS: dict[str, Column] = {
     ),
     "halImagePixelSize": Column("extract, simulate", "number", "A", "Voxel edge of the box."),
     "halImageSize": Column("extract, simulate", "integer", "px", "Edge of the box."),
+    "halDropReason": Column("extract", "text", "", "In dropped.star: why there is no box."),
     "halLabel": Column(
         "label-import, extract",
         "text",

@@ -1,9 +1,107 @@
 """Cutting boxes out of tomograms, rescaling and filtering them."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 import scipy.fft
 
+from halcmd.subtomograms import standardise
+
 _LOWPASS_EDGE = 0.1
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Size of the boxes.
+
+    Attributes
+    ----------
+    box : int
+        Edge of the written boxes in pixels, even.
+    binning : float
+        Voxels of the tomogram per pixel of the box; not used where ``pixel_size`` is set.
+    pixel_size : float or None
+        Wanted pixel size of the boxes in Angstrom.
+    edge : str
+        What to do with boxes that reach out of the tomogram: ``pad``, ``drop`` or ``error``.
+    """
+
+    box: int
+    binning: float = 1.0
+    pixel_size: float | None = None
+    edge: str = "pad"
+
+
+@dataclass(frozen=True)
+class Intensity:
+    """Values of the boxes.
+
+    Attributes
+    ----------
+    contrast : str
+        Of the tomograms: ``auto``, ``dark`` or ``bright``. Boxes are written bright.
+    normalise : str
+        ``zscore`` or ``none``.
+    background_radius : int
+        Mean and deviation are taken outside it, pixels of the box; 0 = from the whole box.
+    lowpass : float or None
+        Angstrom.
+    """
+
+    contrast: str = "auto"
+    normalise: str = "zscore"
+    background_radius: int = 0
+    lowpass: float | None = None
+
+
+def cut_boxes(
+    tomogram: np.ndarray,
+    centres_zyx: np.ndarray,
+    *,
+    source_box: int,
+    pixel_size: float,
+    sign: float,
+    geometry: Geometry,
+    intensity: Intensity,
+    names: Sequence[str],
+) -> np.ndarray:
+    """Finished boxes: cut, rescaled, inverted, filtered, normalised.
+
+    Parameters
+    ----------
+    tomogram : ndarray, shape (z, y, x)
+        May be memory-mapped.
+    centres_zyx : ndarray, shape (n, 3), int
+        Centre voxels.
+    source_box : int
+        Edge in voxels of the tomogram, even.
+    pixel_size : float
+        Of the finished boxes, Angstrom.
+    sign : float
+        -1 turns dark protein bright.
+    names : sequence of str
+        Of the particles, for messages.
+
+    Returns
+    -------
+    ndarray, shape (n, box, box, box), float32
+
+    Raises
+    ------
+    DataError
+        A box holds NaN or infinity, or is constant.
+    """
+    raw = np.stack([crop(tomogram, centre, source_box)[0] for centre in centres_zyx])
+    volumes = fourier_crop(raw, geometry.box) * np.float32(sign)
+    if intensity.lowpass:
+        volumes = lowpass(volumes, pixel_size=pixel_size, resolution=intensity.lowpass)
+    radius = intensity.background_radius
+    background = outside_radius(geometry.box, radius) if radius else None
+    if intensity.normalise == "none":
+        standardise(volumes.copy(), names=names)
+        return volumes
+    return standardise(volumes, names=names, background=background)
 
 
 def crop(tomogram: np.ndarray, centre_zyx: np.ndarray, box: int) -> tuple[np.ndarray, float]:

@@ -5,7 +5,7 @@ group 401, as in MRC2014) is private to halcmd and other Python programs.
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,6 +128,56 @@ def volume_stack(
             yield file.data
             file.update_header_stats()
             _finish(file, pixel_size)
+
+
+def write_stack(
+    path: Path,
+    batches: Iterable[np.ndarray],
+    count: int,
+    box: int,
+    *,
+    pixel_size: float,
+    float16: bool = False,
+) -> list[str]:
+    """Image names ``000001@path`` ... of boxes written as one volume stack.
+
+    Parameters
+    ----------
+    batches : iterable of ndarray, shape (n, box, box, box)
+        ``count`` boxes in all.
+    """
+    with volume_stack(path, count, box, pixel_size=pixel_size, float16=float16) as stack:
+        start = 0
+        for batch in batches:
+            stack[start : start + len(batch)] = batch
+            start += len(batch)
+    return [f"{number:06d}@{path}" for number in range(1, count + 1)]
+
+
+def write_singles(
+    paths: Sequence[Path],
+    batches: Iterable[np.ndarray],
+    *,
+    pixel_size: float,
+    float16: bool = False,
+) -> list[str]:
+    """Image names of boxes written as one file each, which is what RELION reads.
+
+    Parameters
+    ----------
+    batches : iterable of ndarray, shape (n, box, box, box)
+        One box for each path in all.
+    """
+    dtype = np.float16 if float16 else np.float32
+    volumes = (volume for batch in batches for volume in batch)
+    for path, volume in zip(paths, volumes, strict=True):
+        write_volume(path, volume.astype(dtype, copy=False), pixel_size)
+    return [str(path) for path in paths]
+
+
+def single_path(folder: Path, tomogram: str, particle_id: str) -> Path:
+    """File of one particle: ``TS_01/000012`` becomes ``folder/TS_01_000012.mrc``."""
+    return folder / f"{tomogram}_{particle_id.rsplit('/', 1)[-1]}.mrc"
 
 
 def _finish(file: mrcfile.mrcfile.MrcFile, pixel_size: float) -> None:

@@ -7,7 +7,7 @@ integer type of a node, 4 and 5 its label.
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import tomli_w
@@ -106,7 +106,7 @@ def stop_if_asked(folder: Path) -> None:
 def write_output_nodes(folder: Path) -> None:
     """Tell RELION which particle tables the job has made."""
     names = [str(folder / name) for name in _PARTICLE_NODES if (folder / name).exists()]
-    columns = {
+    columns: dict[str, Sequence[object]] = {
         "rlnPipeLineNodeName": names,
         "rlnPipeLineNodeType": [_PARTICLE_NODE_TYPE] * len(names),
         "rlnPipeLineNodeTypeLabel": [_PARTICLE_NODE_LABEL] * len(names),

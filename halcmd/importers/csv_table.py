@@ -52,6 +52,7 @@ def read(file: PickFile) -> Picks:
     source = {f"halSource{_camel(name)}": values for name, values in columns.items()}
     particles = new_particles(source)
     return Picks(
+        path=file.path,
         particles=particles,
         tomograms=np.array(columns[tomogram] if tomogram else [""] * len(rows), dtype=object),
         coordinates=coordinates,

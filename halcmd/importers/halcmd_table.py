@@ -24,6 +24,7 @@ def read(file: PickFile) -> Picks:
     assert file.star is not None
     particles = particles_of(file.star)
     return Picks(
+        path=file.path,
         particles=particles,
         tomograms=particles.text("halTomogram", ""),
         coordinates=numbers(particles, COLUMNS),

@@ -10,8 +10,9 @@ from halcmd.errors import InputError, OptionError
 from halcmd.formats.files import read_text
 from halcmd.formats.star import Star, read_star
 from halcmd.importers import IMPORTERS
-from halcmd.particles import Particles
+from halcmd.particles import Particles, new_ids, valid_label
 from halcmd.registry import load
+from halcmd.tables import check_ids, join
 
 UNITS = ("voxel", "angstrom", "centred_angstrom", "normalised")
 
@@ -41,6 +42,8 @@ class Picks:
 
     Attributes
     ----------
+    path : Path
+        The file.
     particles : Particles
         The rows: the STAR file's own, or a fresh table with ``halSource<Name>`` columns.
     tomograms : ndarray, shape (n,), object of str
@@ -60,6 +63,7 @@ class Picks:
         The importer's key.
     """
 
+    path: Path
     particles: Particles
     tomograms: np.ndarray
     coordinates: np.ndarray
@@ -134,9 +138,34 @@ def read_picks(
         key = recognise(file, name)
         picks: Picks = load(IMPORTERS, key, "format").read(file)
         found.append(picks if unit is None else replace(picks, unit=unit))
-    for path, picks in zip(paths, found, strict=True):
-        _check_alike(found[0], paths[0], picks, path)
+    for picks in found[1:]:
+        _check_alike(found[0], picks)
     return found
+
+
+def join_picks(files: Sequence[Picks], names: np.ndarray, *, label_by_file: bool) -> Particles:
+    """One table of the picks of all files, with ids, and the labels that file names give.
+
+    Parameters
+    ----------
+    files : sequence of Picks
+        Alike in format and columns.
+    names : ndarray, shape (n,), object of str
+        Normalised tomogram name of each pick of all files.
+    label_by_file : bool
+        The stem of each file's name is the halLabel of its picks.
+
+    Raises
+    ------
+    InputError
+        A file name is no class name, or an id stands twice.
+    """
+    tables = [_labelled(picks) if label_by_file else picks.particles for picks in files]
+    particles = join(tables)
+    if not particles.has("halParticleId"):
+        particles = particles.with_columns({"halParticleId": new_ids(names)})
+    check_ids(particles)
+    return particles
 
 
 def numbers(particles: Particles, names: Sequence[str]) -> np.ndarray:
@@ -154,7 +183,25 @@ def numbers(particles: Particles, names: Sequence[str]) -> np.ndarray:
     return values
 
 
-def _check_alike(first: Picks, first_path: Path, picks: Picks, path: Path) -> None:
+def _labelled(picks: Picks) -> Particles:
+    path = picks.path
+    if not valid_label(path.stem):
+        raise InputError(
+            "a file name is no class name",
+            where=str(path),
+            found=path.stem,
+            hint="a name that begins with a letter and holds letters, digits, _ . - only",
+        )
+    count = len(picks.particles)
+    columns = {
+        "halLabel": [path.stem] * count,
+        "halLabelSource": [path.name] * count,
+        "halLabelRound": ["0"] * count,
+    }
+    return picks.particles.with_columns(columns)
+
+
+def _check_alike(first: Picks, picks: Picks) -> None:
     differences = [
         (first.producer, picks.producer, "format"),
         (first.unit, picks.unit, "unit of coordinates"),
@@ -164,7 +211,7 @@ def _check_alike(first: Picks, first_path: Path, picks: Picks, path: Path) -> No
         if a != b:
             raise OptionError(
                 f"these files differ in {what}",
-                where=f"{first_path} and {path}",
+                where=f"{first.path} and {picks.path}",
                 hint="extract each alone, then repeat --i in the next step to join them",
             )
 

@@ -39,6 +39,7 @@ def read(file: PickFile) -> Picks:
     image = _single(optics_values(particles, "rlnImagePixelSize"))
     micrograph = _single(optics_values(particles, "rlnMicrographPixelSize"))
     return Picks(
+        path=file.path,
         particles=particles,
         tomograms=particles.text(column or "rlnTomoName", ""),
         coordinates=numbers(particles, COORDINATES),

@@ -1,0 +1,152 @@
+"""Which particle each row of a label file is."""
+
+from pathlib import Path
+
+import numpy as np
+
+from halcmd.console import log
+from halcmd.errors import InputError, first_few
+from halcmd.formats.mrc import open_volume
+from halcmd.importers.labels import LabelFile
+from halcmd.importers.positions import resolve_positions
+from halcmd.importers.tomograms import Tomogram
+from halcmd.matching import Match, match_ids, match_names, match_positions
+from halcmd.particles import Particles, tomogram_name
+
+_DEFAULT_DISTANCE_VOXELS = 2.0
+
+
+def match_labels(
+    particles: Particles, file: LabelFile, *, way: str = "auto", max_distance: float | None = None
+) -> Match:
+    """The particle of each row of a label file.
+
+    Parameters
+    ----------
+    particles : Particles
+        The table to label.
+    file : LabelFile
+        Rows with ids, image names or coordinates.
+    way : str
+        ``id``, ``name``, ``coordinate``, or ``auto``: the first that both allow and that finds any.
+    max_distance : float, optional
+        Angstrom; default two voxels of the tomogram.
+
+    Raises
+    ------
+    InputError
+        There is no way, or an id stands at another place than the particle.
+    """
+    ways = ("id", "name", "coordinate") if way == "auto" else (way,)
+    found = None
+    for by in ways:
+        if by == "id" and file.ids is not None and not particles.ids_are_new:
+            found = match_ids(file.ids.tolist(), particles.ids.tolist())
+            _check_positions(particles, file, found, max_distance)
+        elif by == "name" and file.images is not None and _has_images(particles):
+            found = _by_name(particles, file.images.tolist())
+        elif by == "coordinate" and file.picks is not None:
+            found = _by_position(particles, file, max_distance)
+        else:
+            continue
+        if found.matched.any():
+            break
+    if found is None:
+        raise InputError(
+            "the labels cannot be matched to particles",
+            where=str(file.path),
+            found="no halParticleId, image name or coordinates that the particle table has too",
+            hint="keep the column halParticleId of query.csv when you fill in labels",
+        )
+    log.info(
+        f"{file.path.name}: {found.matched.sum():,} of {len(found.rows):,} rows matched by {found.by}"
+    )
+    return found
+
+
+def _has_images(particles: Particles) -> bool:
+    return particles.has("halImageName") or particles.has("rlnImageName")
+
+
+def _by_name(particles: Particles, images: list[str]) -> Match:
+    columns = [name for name in ("halImageName", "rlnImageName") if particles.has(name)]
+    matches = [match_names(images, particles.text(column).tolist()) for column in columns]
+    return max(matches, key=lambda match: int(match.matched.sum()))
+
+
+def _by_position(particles: Particles, file: LabelFile, max_distance: float | None) -> Match:
+    picks = file.picks
+    assert picks is not None
+    tomograms = _tomograms(particles)
+    names = np.array([tomogram_name(name) for name in picks.tomograms], dtype=object)
+    only = next(iter(tomograms)) if len(tomograms) == 1 else ""
+    names = np.where(names == "", only, names)
+    known = np.array([name in tomograms for name in names])
+    positions = np.full((len(names), 3), np.inf)
+    if known.all():
+        positions = resolve_positions(picks, names, tomograms)
+    elif picks.unit == "angstrom":
+        positions[known] = picks.coordinates[known]
+    else:
+        missing = sorted({str(name) for name in names[~known]})
+        raise InputError(
+            "labels of tomograms that the table does not have",
+            where=str(file.path),
+            found=first_few(missing),
+        )
+    distance = _distance(tomograms, max_distance)
+    return match_positions(names, positions, particles.tomograms, particles.positions, distance)
+
+
+def _tomograms(particles: Particles) -> dict[str, Tomogram]:
+    """The tomograms of the table, opened for their size and voxel."""
+    if not particles.has("halTomogramFile"):
+        raise InputError(
+            "labels can be matched by position only to extracted particles",
+            where=str(particles.path),
+            found="no column halTomogramFile",
+            hint="labels with halParticleId or image names",
+        )
+    found = {}
+    for name, path in zip(particles.tomograms, particles.text("halTomogramFile"), strict=True):
+        if name not in found:
+            volume = open_volume(Path(path))
+            size = volume.pixel_size
+            if size is None:
+                raise InputError(
+                    "no pixel size for the tomogram",
+                    where=str(path),
+                    hint="labels with halParticleId, or set the pixel size in the MRC header",
+                )
+            unknown = (float("nan"), float("nan"))
+            found[name] = Tomogram(name, volume, size, "MRC header", unknown, "unknown", {})
+    return found
+
+
+def _distance(tomograms: dict[str, Tomogram], max_distance: float | None) -> float:
+    if max_distance is not None:
+        return max_distance
+    return _DEFAULT_DISTANCE_VOXELS * max(tomogram.pixel_size for tomogram in tomograms.values())
+
+
+def _check_positions(particles: Particles, file: LabelFile, match: Match, rules: Rules) -> None:
+    """An id that stands at another place is not the same particle."""
+    picks = file.picks
+    if picks is None or picks.unit != "angstrom" or not np.isfinite(particles.positions).all():
+        return
+    limit = max_distance if max_distance is not None else 2 * _pixel_size(particles)
+    here = np.flatnonzero(match.matched)
+    gaps = np.linalg.norm(picks.coordinates[here] - particles.positions[match.rows[here]], axis=1)
+    far = here[gaps > limit]
+    if len(far):
+        raise InputError(
+            "the same id stands at another place",
+            where=str(file.path),
+            found=f"{first_few(particles.ids[match.rows[far]])}, up to {gaps.max():.0f} A away",
+            hint="the labels are of another extraction: --match coordinate",
+        )
+
+
+def _pixel_size(particles: Particles) -> float:
+    size = particles.number("halImagePixelSize")
+    return float(np.nanmax(size)) if np.isfinite(size).any() else 10.0

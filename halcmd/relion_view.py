@@ -1,0 +1,154 @@
+"""The table that RELION is to read images and classes from: ``relion.star``."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from halcmd.console import log
+from halcmd.errors import InputError
+from halcmd.formats.star import Star, Table, text_of
+from halcmd.particles import UNLABELLED, Particles
+
+_NEEDED = ("rlnVoltage", "rlnSphericalAberration")
+_ASSUMED = {
+    "rlnVoltage": "300.000000",
+    "rlnSphericalAberration": "2.700000",
+    "rlnAmplitudeContrast": "0.100000",
+}
+
+
+def relion_particles(particles: Particles, *, assume_optics: bool = False) -> Particles:
+    """Particles with rlnImageName, rlnClassNumber and optics that match halcmd's boxes.
+
+    Images: one .mrc per particle, where halcmd has written such; a row keeps its own rlnImageName
+    otherwise, since RELION takes ``N@stack`` for a 2D slice. Boxes other than the input's lose
+    rlnCtfImage, which describes another box.
+
+    Parameters
+    ----------
+    particles : Particles
+        With halImageName where halcmd knows the boxes.
+    assume_optics : bool
+        Write 300 kV, Cs 2.7 mm and amplitude contrast 0.1, with a warning, where the input has no
+        such values. RELION 3.1 makes an empty file of a table without them.
+
+    Raises
+    ------
+    InputError
+        Voltage or Cs is unknown, and is not to be assumed.
+    """
+    table = _with_optics_group(particles)
+    table = _with_images(table)
+    table = _with_class_numbers(table)
+    return _with_complete_optics(table, assume=assume_optics)
+
+
+def with_optics(
+    particles: Particles, voltage: float | str | None, cs: float | str | None
+) -> Particles:
+    """The table with voltage (kV) and Cs (mm) in its optics, where they are given and missing."""
+    given = {"rlnVoltage": voltage, "rlnSphericalAberration": cs}
+    table = _with_optics_group(particles) if voltage is not None or cs is not None else particles
+    optics = table.star.table("optics")
+    if optics is None:
+        return table
+    missing = {
+        label: [str(value)] * len(optics)
+        for label, value in given.items()
+        if value is not None and label not in optics
+    }
+    return replace(table, star=table.star.with_table(optics.with_columns(missing)))
+
+
+def class_of(particles: Particles) -> np.ndarray:
+    """Class of each row, shape (n,), object: its label, else its predicted class, else none."""
+    labels = particles.labels
+    predicted = particles.text("halPredictedClass", "none")
+    return np.where(labels != UNLABELLED, labels, predicted)
+
+
+def _with_optics_group(particles: Particles) -> Particles:
+    if particles.star.table("optics") is not None and particles.has("rlnOpticsGroup"):
+        return particles
+    columns = {"rlnOpticsGroup": ["1"], "rlnOpticsGroupName": ["opticsGroup1"]}
+    table = particles.with_columns({"rlnOpticsGroup": ["1"] * len(particles)})
+    others = tuple(t for t in table.star.tables if t.name not in {"optics", table.block})
+    # RELION 3.1 takes a file for one of its own kind by the block names optics and particles.
+    own = replace(table.table, name="particles")
+    star = Star((Table.from_columns("optics", columns), own, *others), table.path)
+    return replace(table, star=star, block="particles")
+
+
+def _with_images(particles: Particles) -> Particles:
+    if not particles.has("halImageName"):
+        return particles
+    names = particles.text("halImageName")
+    if any("@" in name for name in names):
+        return particles
+    if particles.has("rlnImageName") and (particles.text("rlnImageName") == names).all():
+        return particles
+    changed = particles.with_columns({"rlnImageName": names})
+    if not particles.has("halImagePixelSize"):
+        return changed
+    sizes = particles.text("halImagePixelSize")
+    edges = particles.text("halImageSize")
+    if len(set(sizes)) > 1 or len(set(edges)) > 1:
+        raise InputError(
+            "RELION needs boxes of one size and pixel size",
+            where=str(particles.path),
+            found=f"{', '.join(sorted(set(sizes))[:3])} A",
+            hint="extract with --angpix",
+        )
+    optics = changed.star.table("optics")
+    assert optics is not None
+    count = len(optics)
+    optics = optics.with_columns(
+        {
+            "rlnImagePixelSize": text_of([float(sizes[0])] * count, 6),
+            "rlnImageSize": [str(edges[0])] * count,
+            "rlnImageDimensionality": ["3"] * count,
+        }
+    )
+    return replace(changed, star=changed.star.with_table(optics)).without(["rlnCtfImage"])
+
+
+def _with_class_numbers(particles: Particles) -> Particles:
+    """Label or prediction as rlnClassNumber, for RELION's own select, split and display."""
+    classes = class_of(particles)
+    named = {name for name in classes if name not in {"none", UNLABELLED}}
+    if not named:
+        return particles
+    numbered = particles.with_classes(named)
+    numbers = numbered.class_numbers()
+    return numbered.with_columns({"rlnClassNumber": [str(numbers.get(c, 0)) for c in classes]})
+
+
+def _with_complete_optics(particles: Particles, *, assume: bool) -> Particles:
+    optics = particles.star.table("optics")
+    assert optics is not None
+    missing = [label for label in _NEEDED if label not in optics]
+    if missing and not assume:
+        raise InputError(
+            f"RELION needs {' and '.join(missing)}, which the input does not have",
+            where=f"{particles.path}, table optics",
+            hint="--voltage 300 --cs 2.7, or a tomograms.star that has them",
+        )
+    if missing:
+        log.warning(
+            "relion.star: voltage and Cs are unknown; 300 kV and 2.7 mm are written. Give "
+            "--voltage and --cs, or a tomograms.star that has them, before RELION uses the CTF"
+        )
+        count = len(optics)
+        assumed = {k: [v] * count for k, v in _ASSUMED.items() if k not in optics}
+        optics = optics.with_columns(assumed)
+    optics = _with_pixel_size(particles, optics)
+    return replace(particles, star=particles.star.with_table(optics))
+
+
+def _with_pixel_size(particles: Particles, optics: Table) -> Table:
+    """RELION 3.1 wants an image pixel size even where there are no images."""
+    if "rlnImagePixelSize" in optics:
+        return optics
+    known = [v for v in particles.number("halImagePixelSize") if np.isfinite(v)]
+    size = known[0] if known else 1.0
+    return optics.with_columns({"rlnImagePixelSize": text_of([size] * len(optics), 6)})
