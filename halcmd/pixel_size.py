@@ -9,7 +9,7 @@ import numpy as np
 
 from halcmd.console import log
 from halcmd.errors import InputError
-from halcmd.formats.star import Table, number_of
+from halcmd.formats.star import number_of
 from halcmd.particles import Particles
 
 TOLERANCE = 0.01
@@ -95,11 +95,3 @@ def optics_values(particles: Particles, label: str) -> np.ndarray | None:
             found="groups " + ", ".join(by_group),
         )
     return np.array([by_group[group] for group in groups])
-
-
-def optics_group_name(table: Table, row: int) -> str:
-    """``optics group 2 ("opticsGroup2")``, for messages."""
-    number = table.column("rlnOpticsGroup")[row] if "rlnOpticsGroup" in table else str(row + 1)
-    if "rlnOpticsGroupName" not in table:
-        return f"optics group {number}"
-    return f'optics group {number} ("{table.column("rlnOpticsGroupName")[row]}")'

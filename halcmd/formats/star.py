@@ -204,10 +204,6 @@ class Star:
         tables = tuple(table if old.name == table.name else old for old in self.tables)
         return replace(self, tables=tables)
 
-    def without_table(self, name: str) -> "Star":
-        """This file without the block of this name."""
-        return replace(self, tables=tuple(table for table in self.tables if table.name != name))
-
 
 def read_star(path: Path) -> Star:
     """The tables of a STAR file.
@@ -267,7 +263,9 @@ def number_of(text: str) -> float:
 
 
 def _needs_quotes(value: str) -> bool:
-    return not value or value[0] in "'\"" or len(value.split()) != 1 or value != value.strip()
+    if not value or value[0] in "'\";" or value.startswith(_STRUCTURE):
+        return True
+    return len(value.split()) != 1 or value != value.strip()
 
 
 def _unquote(token: str) -> str:
@@ -367,8 +365,4 @@ def _check_row(line: str, labels: list[str], name: str, where: str) -> None:
 def _check_labels(labels: list[str], name: str, path: Path) -> None:
     twice = sorted({label for label in labels if labels.count(label) > 1})
     if twice:
-        raise InputError(
-            f"column {twice[0]} stands twice in table data_{name}",
-            where=str(path),
-            hint="remove one of the two",
-        )
+        raise InputError(f"column {twice[0]} stands twice in table data_{name}", where=str(path))

@@ -59,7 +59,8 @@ def match_labels(
             hint="keep the column halParticleId of query.csv when you fill in labels",
         )
     log.info(
-        f"{file.path.name}: {found.matched.sum():,} of {len(found.rows):,} rows matched by {found.by}"
+        f"{file.path.name}: {found.matched.sum():,} of {len(found.rows):,} rows matched by "
+        f"{found.by}"
     )
     return found
 
@@ -129,7 +130,9 @@ def _distance(tomograms: dict[str, Tomogram], max_distance: float | None) -> flo
     return _DEFAULT_DISTANCE_VOXELS * max(tomogram.pixel_size for tomogram in tomograms.values())
 
 
-def _check_positions(particles: Particles, file: LabelFile, match: Match, rules: Rules) -> None:
+def _check_positions(
+    particles: Particles, file: LabelFile, match: Match, max_distance: float | None
+) -> None:
     """An id that stands at another place is not the same particle."""
     picks = file.picks
     if picks is None or picks.unit != "angstrom" or not np.isfinite(particles.positions).all():

@@ -1,0 +1,168 @@
+import re
+from pathlib import Path
+
+import pytest
+import starfile
+from hypothesis import given
+from hypothesis import strategies as st
+
+from halcmd.errors import InputError
+from halcmd.formats.star import Star, Table, number_of, read_star, text_of, write_star
+
+LABEL = st.from_regex(r"[A-Za-z][A-Za-z0-9]{0,8}", fullmatch=True)
+TOKEN = st.text(
+    st.characters(codec="ascii", exclude_categories=["Z", "C"], exclude_characters="\"'#;_"),
+    min_size=1,
+    max_size=12,
+).filter(lambda text: not text.startswith(("data_", "loop_")))
+PLAIN = st.sampled_from(["001", "1.23456789012345678", "[1,0,1]", "nan", "<NA>", "-0.0", "a#b"])
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_bytes(text.encode())
+    return path
+
+
+def tokens(text: str) -> list[str]:
+    """All words of a STAR file but comments and column numbers."""
+    lines = [line for line in text.splitlines() if not line.strip().startswith("#")]
+    return [
+        word
+        for line in lines
+        for word in (
+            line.split()[:1] if line.strip().startswith("_") and "#" in line else line.split()
+        )
+    ]
+
+
+@given(
+    st.lists(LABEL, min_size=1, max_size=4, unique=True).flatmap(
+        lambda labels: st.tuples(
+            st.just(labels),
+            st.lists(
+                st.lists(TOKEN | PLAIN, min_size=len(labels), max_size=len(labels)),
+                min_size=1,
+                max_size=5,
+            ),
+        )
+    )
+)
+def test_rows_come_back_digit_for_digit_beside_new_columns(tmp_path_factory, table):
+    labels, rows = table
+    path = tmp_path_factory.mktemp("star") / "in.star"
+    head = "".join(f"_{label} #{n}\n" for n, label in enumerate(labels, 1))
+    write(path, "data_particles\n\nloop_\n" + head + "\n".join(map(" ".join, rows)) + "\n")
+    read = read_star(path)
+    added = read.tables[0].with_columns({"halScore": [str(n) for n in range(len(rows))]})
+    write_star(path, read.with_table(added))
+    again = read_star(path).tables[0]
+    assert again.labels == [*labels, "halScore"]
+    for n, label in enumerate(labels):
+        assert again.column(label) == [row[n] for row in rows]
+
+
+@given(
+    st.lists(st.text(st.characters(codec="ascii", categories=["L", "N", "P", "Zs"])), min_size=1)
+)
+def test_any_text_survives_as_a_value(tmp_path_factory, values):
+    path = tmp_path_factory.mktemp("star") / "in.star"
+    write_star(path, Star((Table.from_columns("x", {"a": values, "b": values}),)))
+    back = read_star(path).tables[0].column("b")
+
+    def plain(text: str) -> str:
+        return re.sub(r"\s+", " ", text).replace("'", "`")  # both quotes in one value: ' goes
+
+    assert list(map(plain, back)) == list(map(plain, values))
+
+
+def test_real_files_come_back_word_for_word(shared, tmp_path):
+    files = sorted((shared / "star").glob("*.star"))
+    assert len(files) > 20
+    for file in files:
+        star = read_star(file)
+        out = tmp_path / "out.star"
+        write_star(out, star)
+        assert tokens(out.read_text()) == tokens(file.read_text()), file.name
+
+
+def test_values_agree_with_the_starfile_package(shared):
+    for name in ("r31_refined_hiv.star", "r50_polish_particles.star", "warp2_matching.star"):
+        path = shared / "star" / name
+        theirs = starfile.read(path, always_dict=True, parse_as_string=["rlnTomoName"])
+        ours = read_star(path)
+        assert [table.name for table in ours.tables] == list(theirs)
+        table, frame = ours.table("particles"), theirs["particles"]
+        assert table is not None
+        assert table.labels == list(frame.columns)
+        for label in table.labels:
+            if frame[label].dtype.kind == "f":
+                numbers = [number_of(text) for text in table.column(label)]
+                assert numbers == pytest.approx(frame[label].tolist(), nan_ok=True)
+            elif frame[label].dtype.kind != "i":
+                assert table.column(label) == [str(value) for value in frame[label]]
+
+
+def test_our_files_are_read_by_the_starfile_package(tmp_path):
+    path = tmp_path / "out.star"
+    table = Table.from_columns("particles", {"rlnTomoName": ["001", "002"], "halScore": [0.5, 1.5]})
+    write_star(path, Star((Table.from_columns("optics", {"rlnVoltage": [300.0]}), table)))
+    frames = starfile.read(path, always_dict=True, parse_as_string=["rlnTomoName"])
+    assert frames["particles"]["rlnTomoName"].tolist() == ["001", "002"]
+    assert frames["particles"]["halScore"].tolist() == [0.5, 1.5]
+
+
+def test_key_value_blocks_comments_and_foreign_blocks_stay(tmp_path):
+    text = "# version 50001\n\ndata_general\n\n_rlnA 1\n_rlnB ''\n\n# version 50001\n\ndata_x\n\nloop_\n_a #1\n1\n2\n# end\n"
+    path = write(tmp_path / "in.star", text)
+    star = read_star(path)
+    assert star.tables[0].column("rlnB") == [""]
+    assert star.tables[1].column("a") == ["1", "2"]
+    write_star(path, star)
+    assert path.read_text().count("# version 50001") == 2
+    assert path.read_text().rstrip().endswith("# end")
+
+
+def test_crlf_and_byte_order_mark_are_read_and_lf_is_written(tmp_path):
+    path = write(tmp_path / "in.star", "\ufeffdata_\r\n\r\nloop_\r\n_a #1\r\n1 \r\n\r\n")
+    star = read_star(path)
+    assert star.tables[0].column("a") == ["1"]
+    write_star(path, star)
+    assert b"\r" not in path.read_bytes()
+
+
+def test_a_column_is_replaced_and_dropped_without_touching_the_others(tmp_path):
+    path = write(tmp_path / "in.star", "data_\nloop_\n_a\n_halX\n_b\n01 9 'x y'\n02 8 z\n")
+    table = read_star(path).tables[0].with_columns({"halX": ["7", "6"]})
+    assert table.labels == ["a", "b", "halX"]
+    write_star(path, Star((table.without(["b"]).take([1]),)))
+    again = read_star(path).tables[0]
+    assert (again.labels, again.column("a"), again.column("halX")) == (["a", "halX"], ["02"], ["6"])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "no STAR file"),
+        ("x,y,z\n1,2,3\n", "no STAR file"),
+        ("data_\nloop_\n_a #1\n_b #2\n1 2\n3\n", "1 values for 2 columns"),
+        ("data_\nloop_\n_a #1\n_a #2\n1 2\n", "stands twice"),
+        ("data_a\n_x 1\ndata_a\n_x 1\n", "stands twice"),
+        ("data_a\n1 2 3\n", "before loop_"),
+    ],
+)
+def test_a_broken_file_is_an_error_that_names_it(tmp_path, text, message):
+    path = write(tmp_path / "in.star", text)
+    with pytest.raises(InputError, match=message) as error:
+        read_star(path)
+    assert "in.star" in str(error.value.where)
+
+
+def test_a_missing_column_suggests_the_near_one(tmp_path):
+    path = write(tmp_path / "in.star", "data_\nloop_\n_rlnTomoName\n1\n")
+    with pytest.raises(InputError) as error:
+        read_star(path).tables[0].column("rlnTomoNames")
+    assert error.value.hint == "did you mean rlnTomoName?"
+
+
+def test_numbers_are_written_with_fixed_decimals():
+    assert text_of([1.0, -0.0001, float("nan"), 2.5], 2) == ["1.00", "0.00", "nan", "2.50"]
