@@ -79,14 +79,16 @@ def configure(
     for handler in list(log.handlers):
         log.removeHandler(handler)
         handler.close()
-    log.addHandler(_Stream(info_to_stderr=json_output))
+    stream = _Stream(info_to_stderr=json_output)
+    stream.setLevel({-1: logging.WARNING, 0: logging.INFO}.get(verbosity, logging.DEBUG))
+    log.addHandler(stream)
     log.addHandler(_collector)
-    log.setLevel({-1: logging.WARNING, 0: logging.INFO}.get(verbosity, logging.DEBUG))
+    log.setLevel(min(stream.level, logging.INFO))
     log.propagate = False
 
 
 def add_log_file(path: Path) -> None:
-    """Copy the log to a file, with times."""
+    """Copy the log to a file, with times; --quiet does not quieten it."""
     handler = logging.FileHandler(path, mode="a", encoding="utf-8")
     handler.setFormatter(
         logging.Formatter("%(asctime)s %(levelname)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S")

@@ -34,8 +34,15 @@ def read(file: PickFile) -> Picks:
         There is no x, y or z, or a value is no number.
     """
     header, rows = read_rows(file.text, str(file.path))
-    names = header or [*AXES, "tomogram", *(f"field{n}" for n in range(5, 99))]
-    columns = {name: [row[n] for row in rows] for n, name in enumerate(names[: len(rows[0])])}
+    if header is None and len(rows[0]) not in {len(AXES), len(AXES) + 1}:
+        raise InputError(
+            "a table without a header line must be x,y,z or x,y,z,tomogram",
+            where=str(file.path),
+            found=f"{len(rows[0])} columns",
+            hint="a first line that names the columns, such as x,y,z,tomogram,score",
+        )
+    names = header or [*AXES, "tomogram"][: len(rows[0])]
+    columns = {name: [row[n] for row in rows] for n, name in enumerate(names)}
     lower = {name.lower(): name for name in columns}
     missing = [axis for axis in AXES if axis not in lower]
     if missing:

@@ -132,7 +132,8 @@ def _model(path: Path) -> Facts:
 
 def _table(path: Path) -> Facts:
     file = open_pick_file(path)
-    if file.star is not None and file.star.table("global") is not None:
+    tomograms = file.star.table("global") if file.star is not None else None
+    if file.star is not None and tomograms is not None and "rlnTomoName" in tomograms:
         return _tomograms(file.star)
     try:
         key = recognise(file)
