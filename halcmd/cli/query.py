@@ -1,0 +1,172 @@
+"""Options of ``halcmd query``."""
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Option
+
+from halcmd.cli.options import ParticlesOption, one_of
+from halcmd.cli.run import Result, Run
+from halcmd.strategies import DISCRIMINATORS, ENTROPY_NORMS, PRESETS, STRATEGIES
+
+
+def query(
+    run: Run,
+    particles: ParticlesOption,
+    model: Annotated[
+        Path | None,
+        Option(
+            help="Classifier that computes the feature maps, where score kept none (--maps).",
+            rich_help_panel="Input",
+            metavar="FILE",
+        ),
+    ] = None,
+    strategy: Annotated[
+        str,
+        Option(
+            help="How to choose; random needs no scores.",
+            rich_help_panel="Query",
+            metavar="|".join(STRATEGIES),
+            callback=lambda value: one_of(value, tuple(STRATEGIES)),
+        ),
+    ] = "hal",
+    n: Annotated[int, Option(help="Particles to ask for.", rich_help_panel="Query", min=1)] = 32,
+    preset: Annotated[
+        str,
+        Option(
+            help="HAL's discriminator: halcmd's own, or that of the paper's text or program.",
+            rich_help_panel="Query",
+            metavar="|".join(PRESETS),
+            callback=lambda value: one_of(value, PRESETS),
+        ),
+    ] = "default",
+    subsets: Annotated[
+        int,
+        Option(
+            help="HAL: parts that the query is taken in, the discriminator retrained between.",
+            rich_help_panel="Query",
+            min=1,
+        ),
+    ] = 4,
+    lambda_: Annotated[
+        float,
+        Option(
+            "--lambda",
+            help="HAL: weight of the entropy beside the discriminator.",
+            rich_help_panel="Query",
+            min=0.0,
+        ),
+    ] = 1.0,
+    entropy_norm: Annotated[
+        str,
+        Option(
+            help="HAL: entropy in nats, as a share of the largest possible, or by rank.",
+            rich_help_panel="Query",
+            metavar="|".join(ENTROPY_NORMS),
+            callback=lambda value: one_of(value, ENTROPY_NORMS),
+        ),
+    ] = "none",
+    discriminator: Annotated[
+        str,
+        Option(
+            help="HAL: convolutions and dense layers, or dense layers alone.",
+            rich_help_panel="Query",
+            metavar="|".join(DISCRIMINATORS),
+            callback=lambda value: one_of(value, DISCRIMINATORS),
+        ),
+    ] = "conv",
+    max_candidates: Annotated[
+        int | None,
+        Option(
+            help="Choose among so many random particles. Default: all.",
+            rich_help_panel="Query",
+            min=1,
+        ),
+    ] = None,
+    stochastic: Annotated[
+        float,
+        Option(
+            help="Draw with probability score^POWER instead of taking the best; 0 = the best.",
+            rich_help_panel="Query",
+            metavar="POWER",
+            min=0.0,
+        ),
+    ] = 0.0,
+    exclude: Annotated[
+        Path | None,
+        Option(
+            help="STAR or CSV with halParticleId: not to be asked for.",
+            rich_help_panel="Query",
+            metavar="FILE",
+        ),
+    ] = None,
+    max_per_tomogram: Annotated[
+        int | None,
+        Option(help="Most particles of one tomogram.", rich_help_panel="Query", min=1),
+    ] = None,
+    min_distance: Annotated[
+        float | None,
+        Option(
+            help="Least distance between particles asked for [A].", rich_help_panel="Query", min=0.0
+        ),
+    ] = None,
+    min_per_class: Annotated[
+        int | None,
+        Option(
+            help="Least particles of each predicted class, where there are any.",
+            rich_help_panel="Query",
+            min=1,
+        ),
+    ] = None,
+    stop_when: Annotated[
+        str | None,
+        Option(
+            help="End with exit code 3 once the rule is met: labels>=500.",
+            rich_help_panel="Stop",
+            metavar="RULE",
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        Option(
+            help="Particles per forward pass of the model. Default: by the size of the box.",
+            rich_help_panel="Compute",
+            min=1,
+        ),
+    ] = None,
+) -> Result:
+    """Choose the particles to label next.
+
+    halcmd query --i Score/job006/particles.star --strategy hal --n 32 --o Query/job007/
+    """
+    from halcmd.registry import load
+    from halcmd.steps.query import query as step
+    from halcmd.strategies.limits import Limits
+    from halcmd.strategies.pool import QuerySettings
+
+    needs = load(STRATEGIES, strategy, "strategy").NEEDS
+    settings = QuerySettings(
+        preset=preset,
+        subsets=subsets,
+        lambda_=lambda_,
+        entropy_norm=entropy_norm,
+        discriminator=discriminator,
+        device=run.device() if "features" in needs else None,
+    )
+    return step(
+        run.read(particles),
+        run.folder,
+        strategy=strategy,
+        n=n,
+        settings=settings,
+        limits=Limits(max_per_tomogram, min_distance, min_per_class),
+        stochastic=stochastic,
+        max_candidates=max_candidates,
+        exclude=exclude,
+        stop_when=stop_when,
+        model=model,
+        # halFeature counts rows of one score job: tables joined from several have no maps in common
+        features=particles[0].parent / "features.npy" if len(particles) == 1 else None,
+        batch=batch_size,
+        seed=run.seed,
+    )

@@ -1,0 +1,308 @@
+"""How good predictions are: numbers from confusion matrices and probabilities, with intervals.
+
+A confusion matrix counts true class (row) by predicted class (column). The functions of it take
+any leading axes, shape (..., n_classes, n_classes): a thousand resampled matrices cost one call.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Counts = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Metric = Callable[[Counts], Floats]
+
+CONFIDENCE = 0.95
+CALIBRATION_BINS = 15
+LEAST_TOMOGRAMS = 5  # fewer cannot be resampled in a way that says anything
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Numbers with their 95 % bootstrap percentile intervals; NaN where it cannot be told.
+
+    Each a scalar array, or one of shape (n_classes,) for a metric of each class.
+    """
+
+    value: Floats
+    low: Floats
+    high: Floats
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """How good the predictions are of particles whose class is known.
+
+    Attributes
+    ----------
+    classes : tuple of str
+        The model's classes, then those that only the truth has.
+    counts : ndarray, shape (n_tomograms, n_classes, n_classes), int64
+        Confusion matrix of each tomogram.
+    overall : dict of str to Interval
+        ``accuracy``, ``balanced_accuracy``, ``macro_f1``.
+    per_class : dict of str to Interval
+        ``precision``, ``recall``, ``f1``, each of shape (n_classes,).
+    average_precision : ndarray, shape (n_classes,), float64
+        NaN for classes without probabilities or without particles.
+    calibration_error : float
+        NaN without probabilities.
+    resampled_by : str
+        ``tomogram`` or ``particle``: what the intervals draw.
+    """
+
+    classes: tuple[str, ...]
+    counts: Counts
+    overall: dict[str, Interval]
+    per_class: dict[str, Interval]
+    average_precision: Floats
+    calibration_error: float
+    resampled_by: str
+
+    @property
+    def confusion(self) -> Counts:
+        """True class by predicted class over all tomograms, shape (n_classes, n_classes)."""
+        return np.asarray(self.counts.sum(axis=0))
+
+    @property
+    def support(self) -> Counts:
+        """Particles of each true class, shape (n_classes,)."""
+        return np.asarray(self.confusion.sum(axis=1))
+
+
+def assess(
+    true: NDArray[np.intp],
+    predicted: NDArray[np.intp],
+    tomogram: NDArray[np.intp],
+    *,
+    classes: tuple[str, ...],
+    probabilities: Floats,
+    resamples: int,
+    rng: np.random.Generator,
+) -> Assessment:
+    """All metrics of predictions whose truth is known, with intervals.
+
+    Parameters
+    ----------
+    true, predicted, tomogram : ndarray, shape (n,), int
+        Class numbers and tomogram number of each particle, from 0.
+    classes : tuple of str
+        Names of the classes.
+    probabilities : ndarray, shape (n, n_classes), float64
+        NaN in columns of classes that the model does not know.
+    resamples : int
+        Bootstrap resamples; 0 = no intervals.
+    rng : numpy.random.Generator
+        Draws the resamples: of tomograms where there are at least 5, else of particles.
+    """
+    n, tomograms = len(classes), int(tomogram.max()) + 1
+    cell = (tomogram * n + true) * n + predicted
+    counts = np.bincount(cell, minlength=tomograms * n * n).reshape(tomograms, n, n)
+    is_enough = tomograms >= LEAST_TOMOGRAMS
+    units = counts if is_enough else counts.sum(axis=0, keepdims=True)
+    found = intervals(OVERALL | PER_CLASS, units, resamples, rng)
+    confidence = probabilities[np.arange(len(true)), predicted]
+    return Assessment(
+        classes=classes,
+        counts=counts,
+        overall={name: found[name] for name in OVERALL},
+        per_class={name: found[name] for name in PER_CLASS},
+        average_precision=np.array(
+            [average_precision(probabilities[:, i], true == i) for i in range(n)]
+        ),
+        calibration_error=calibration_error(confidence, true == predicted),
+        resampled_by="tomogram" if is_enough else "particle",
+    )
+
+
+def confusion_matrix(true: NDArray[np.intp], predicted: NDArray[np.intp], classes: int) -> Counts:
+    """Counts of true by predicted class, shape (classes, classes), int64.
+
+    Parameters
+    ----------
+    true, predicted : ndarray, shape (n,), int
+        Class numbers from 0.
+    classes : int
+        How many classes there are.
+    """
+    counts = np.bincount(true * classes + predicted, minlength=classes * classes)
+    return counts.reshape(classes, classes).astype(np.int64)
+
+
+def accuracy(counts: Counts) -> Floats:
+    """Share of the particles that are predicted right; NaN where there are none."""
+    right = np.trace(counts, axis1=-2, axis2=-1)
+    return _share(right, counts.sum(axis=(-2, -1)))
+
+
+def recall(counts: Counts) -> Floats:
+    """Share of each true class that is found, shape (..., n_classes); NaN where it is absent."""
+    return _share(_diagonal(counts), counts.sum(axis=-1))
+
+
+def precision(counts: Counts) -> Floats:
+    """Share of each predicted class that is right; NaN where it is never predicted."""
+    return _share(_diagonal(counts), counts.sum(axis=-2))
+
+
+def f1(counts: Counts) -> Floats:
+    """Harmonic mean of precision and recall, 2 TP / (2 TP + FP + FN), of each class."""
+    return _share(2 * _diagonal(counts), counts.sum(axis=-1) + counts.sum(axis=-2))
+
+
+def balanced_accuracy(counts: Counts) -> Floats:
+    """Mean recall over the classes that occur."""
+    return _mean_known(recall(counts))
+
+
+def macro_f1(counts: Counts) -> Floats:
+    """Mean F1 over the classes that occur or are predicted."""
+    return _mean_known(f1(counts))
+
+
+OVERALL: dict[str, Metric] = {
+    "accuracy": accuracy,
+    "balanced_accuracy": balanced_accuracy,
+    "macro_f1": macro_f1,
+}
+PER_CLASS: dict[str, Metric] = {"precision": precision, "recall": recall, "f1": f1}
+
+
+def intervals(
+    metrics: Mapping[str, Metric], units: Counts, resamples: int, rng: np.random.Generator
+) -> dict[str, Interval]:
+    """Each metric with a bootstrap percentile interval.
+
+    Parameters
+    ----------
+    metrics : mapping of str to callable
+        Name -> function of confusion matrices, giving one number for each, or one per class.
+    units : ndarray, shape (n_units, n_classes, n_classes), int
+        Matrices of the units that are drawn with replacement, such as tomograms: particles of one
+        tomogram share its thickness, defocus and alignment, so they are no independent evidence.
+        One unit alone means that its particles are drawn.
+    resamples : int
+        How many; 0 = no intervals.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    dict of str to Interval
+
+    Notes
+    -----
+    Drawing n particles with replacement and counting is drawing the counts from a multinomial with
+    the observed shares, so no particle is ever touched.
+    """
+    total = units.sum(axis=0)
+    drawn = _resampled(units, resamples, rng)
+    return {
+        name: Interval(metric(total), *_tails(metric(drawn))) for name, metric in metrics.items()
+    }
+
+
+def calibration_error(confidence: Floats, right: NDArray[np.bool_]) -> float:
+    """Expected calibration error: mean gap between confidence and accuracy over 15 equal bins.
+
+    Parameters
+    ----------
+    confidence : ndarray, shape (n,), float64
+        Probability of the predicted class.
+    right : ndarray, shape (n,), bool
+        Whether it is the true one.
+
+    Returns
+    -------
+    float
+        NaN where a confidence is not known.
+
+    References
+    ----------
+    Guo et al. 2017 (1706.04599): 15 bins of equal width on (0, 1], weighted by their counts.
+    """
+    if not len(confidence) or np.isnan(confidence).any():
+        return float("nan")
+    bins = np.clip(np.ceil(confidence * CALIBRATION_BINS) - 1, 0, CALIBRATION_BINS - 1).astype(int)
+    gap = np.bincount(bins, weights=confidence - right, minlength=CALIBRATION_BINS)
+    return float(np.abs(gap).sum() / len(confidence))
+
+
+def average_precision(scores: Floats, positive: NDArray[np.bool_]) -> float:
+    """Area under the precision-recall steps of one class against all others.
+
+    NaN where there are no positives or a score is not known.
+    ``sum over thresholds of (recall gained) x precision``; equal scores count as one threshold.
+
+    Parameters
+    ----------
+    scores : ndarray, shape (n,), float64
+        Probability of the class.
+    positive : ndarray, shape (n,), bool
+        Whether it is the true one.
+    """
+    if not positive.any() or np.isnan(scores).any():
+        return float("nan")
+    order = np.argsort(-scores, kind="stable")
+    found = np.cumsum(positive[order])
+    last_of_value = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
+    hits = found[last_of_value]
+    precisions = hits / (last_of_value + 1)
+    gained = np.diff(hits, prepend=0) / found[-1]
+    return float((gained * precisions).sum())
+
+
+def _tails(values: Floats) -> tuple[Floats, Floats]:
+    """Lower and upper end of the interval over the first axis, resamples without a value left out.
+
+    A class may be absent from a resample, so that it has no recall there.
+    """
+    if not len(values):
+        return np.full(values.shape[1:], np.nan), np.full(values.shape[1:], np.nan)
+    ordered = np.sort(values, axis=0)  # NaN last
+    last = np.maximum((~np.isnan(values)).sum(axis=0) - 1, 0)
+    tail = (1.0 - CONFIDENCE) / 2.0
+    return _at(ordered, last * tail), _at(ordered, last * (1.0 - tail))
+
+
+def _at(ordered: Floats, place: Floats) -> Floats:
+    """Values between the two neighbours of a fractional place on the first axis."""
+    below = np.floor(place).astype(int)
+    above = np.ceil(place).astype(int)
+    low = np.take_along_axis(ordered, below[None], axis=0)[0]
+    high = np.take_along_axis(ordered, above[None], axis=0)[0]
+    return np.asarray(low + (place - below) * (high - low))
+
+
+def _resampled(units: Counts, resamples: int, rng: np.random.Generator) -> Counts:
+    """Confusion matrices of resampled data, shape (resamples, n_classes, n_classes)."""
+    count, classes = len(units), units.shape[-1]
+    cells = units.reshape(count, -1)
+    if count == 1:
+        known = np.flatnonzero(cells[0])
+        n = int(cells[0].sum())
+        drawn = np.zeros((resamples, classes * classes), dtype=np.int64)
+        if n:
+            drawn[:, known] = rng.multinomial(n, cells[0, known] / n, size=resamples)
+    else:
+        times = rng.multinomial(count, np.full(count, 1.0 / count), size=resamples)
+        drawn = times @ cells
+    return drawn.reshape(resamples, classes, classes)
+
+
+def _diagonal(counts: Counts) -> Counts:
+    return np.asarray(np.diagonal(counts, axis1=-2, axis2=-1))
+
+
+def _share(part: Counts, whole: Counts) -> Floats:
+    """Part over whole, NaN where the whole is 0."""
+    share: Floats = np.full(np.shape(part), np.nan)
+    np.divide(part, whole, out=share, where=np.asarray(whole) > 0)
+    return share
+
+
+def _mean_known(values: Floats) -> Floats:
+    """Mean over the last axis of what is not NaN; NaN where nothing is known."""
+    known = ~np.isnan(values)
+    return _share(np.where(known, values, 0.0).sum(axis=-1), known.sum(axis=-1))

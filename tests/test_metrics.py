@@ -1,0 +1,145 @@
+"""Metrics against numbers worked out by hand, by loops, and by scikit-learn."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics as sklearn_metrics
+
+from halcmd import metrics
+
+# true class by predicted class: 10 of class 0, 5 of class 1, none of class 2
+BY_HAND = np.array([[8, 1, 1], [2, 3, 0], [0, 0, 0]])
+
+
+def test_a_matrix_worked_out_by_hand() -> None:
+    np.testing.assert_allclose(metrics.precision(BY_HAND), [0.8, 0.75, 0.0])
+    np.testing.assert_allclose(metrics.recall(BY_HAND), [0.8, 0.6, np.nan])
+    np.testing.assert_allclose(metrics.f1(BY_HAND), [0.8, 6 / 9, 0.0])
+    assert metrics.accuracy(BY_HAND) == pytest.approx(11 / 15)
+    assert metrics.balanced_accuracy(BY_HAND) == pytest.approx(0.7)
+    assert metrics.macro_f1(BY_HAND) == pytest.approx((0.8 + 6 / 9) / 3)
+
+
+def test_nothing_at_all_is_not_a_number() -> None:
+    empty = np.zeros((2, 2), dtype=np.int64)
+    for metric in (metrics.accuracy, metrics.balanced_accuracy, metrics.macro_f1):
+        assert np.isnan(metric(empty))
+
+
+@pytest.mark.filterwarnings("ignore:y_pred contains classes", "ignore:A single label")
+@settings(max_examples=60, deadline=None)
+@given(st.integers(2, 6), st.integers(1, 60), st.integers(0, 10_000))
+def test_metrics_agree_with_scikit_learn(classes: int, count: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    true, predicted = rng.integers(0, classes, (2, count))
+    counts = metrics.confusion_matrix(true, predicted, classes)
+    names = np.arange(classes)
+    expected = sklearn_metrics.confusion_matrix(true, predicted, labels=names)
+    np.testing.assert_array_equal(counts, expected)
+    assert metrics.accuracy(counts) == pytest.approx(np.mean(true == predicted))
+    assert metrics.balanced_accuracy(counts) == pytest.approx(
+        sklearn_metrics.balanced_accuracy_score(true, predicted)
+    )
+    macro = sklearn_metrics.f1_score(true, predicted, average="macro", zero_division=0.0)
+    assert metrics.macro_f1(counts) == pytest.approx(macro)
+
+
+def test_many_matrices_at_once_are_each_on_its_own() -> None:
+    many = np.random.default_rng(0).integers(0, 9, (7, 3, 4, 4))
+    for metric in (metrics.accuracy, metrics.balanced_accuracy, metrics.macro_f1):
+        together = metric(many)
+        assert together.shape == (7, 3)
+        assert together[5, 2] == pytest.approx(float(metric(many[5, 2])))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 40), st.integers(0, 10_000))
+def test_average_precision_agrees_with_scikit_learn(count: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    scores, positive = rng.integers(0, 8, count) / 7, rng.random(count) < 0.4
+    if not positive.any():
+        assert np.isnan(metrics.average_precision(scores, positive))
+        return
+    expected = sklearn_metrics.average_precision_score(positive, scores)
+    assert metrics.average_precision(scores, positive) == pytest.approx(expected)
+
+
+def test_average_precision_by_hand() -> None:
+    scores = np.array([0.9, 0.8, 0.7, 0.6])
+    positive = np.array([True, False, True, False])
+    assert metrics.average_precision(scores, positive) == pytest.approx(0.5 * 1 + 0.5 * 2 / 3)
+
+
+def test_calibration_error_by_hand_and_by_loop() -> None:
+    right = np.array([True, True, False, False])
+    assert metrics.calibration_error(np.full(4, 0.5), right) == pytest.approx(0.0)
+    assert metrics.calibration_error(np.full(4, 1.0), right) == pytest.approx(0.5)
+    rng = np.random.default_rng(0)
+    confidence, right = rng.random(200), rng.random(200) < 0.6
+    total = 0.0
+    for number in range(15):
+        inside = (confidence > number / 15) & (confidence <= (number + 1) / 15)
+        if inside.any():
+            total += inside.mean() * abs(confidence[inside].mean() - right[inside].mean())
+    assert metrics.calibration_error(confidence, right) == pytest.approx(total)
+
+
+def test_particle_intervals_match_resampling_particles_one_by_one() -> None:
+    rng = np.random.default_rng(0)
+    true = np.repeat([0, 1, 2], [60, 30, 10])
+    predicted = np.where(rng.random(100) < 0.8, true, rng.integers(0, 3, 100))
+    counts = metrics.confusion_matrix(true, predicted, 3)
+    found = metrics.intervals(
+        {"balanced": metrics.balanced_accuracy}, counts[None], 4000, np.random.default_rng(1)
+    )["balanced"]
+    values = []
+    for _ in range(4000):
+        drawn = rng.integers(0, 100, 100)
+        again = metrics.confusion_matrix(true[drawn], predicted[drawn], 3)
+        values.append(float(metrics.balanced_accuracy(again)))
+    assert found.value == float(metrics.balanced_accuracy(counts))
+    assert found.low == pytest.approx(np.percentile(values, 2.5), abs=0.015)
+    assert found.high == pytest.approx(np.percentile(values, 97.5), abs=0.015)
+
+
+def test_intervals_over_tomograms_that_differ_are_wider_than_over_particles() -> None:
+    good, bad = np.diag([20, 20]), np.array([[10, 10], [10, 10]])
+    units = np.stack([good, bad] * 4)
+    accuracy = {"accuracy": metrics.accuracy}
+    rng = np.random.default_rng(0)
+    by_tomogram = metrics.intervals(accuracy, units, 2000, rng)["accuracy"]
+    by_particle = metrics.intervals(accuracy, units.sum(axis=0)[None], 2000, rng)["accuracy"]
+    assert by_tomogram.value == by_particle.value == 0.75
+    assert by_tomogram.high - by_tomogram.low > 2 * (by_particle.high - by_particle.low)
+
+
+def test_intervals_of_a_binomial_cover_the_truth() -> None:
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(300):
+        right = rng.binomial(100, 0.8)
+        counts = np.array([[[right, 100 - right], [0, 0]]])
+        found = metrics.intervals({"accuracy": metrics.accuracy}, counts, 400, rng)["accuracy"]
+        covered += found.low <= 0.8 <= found.high
+    assert 0.90 < covered / 300 < 0.98
+
+
+def test_per_class_intervals_are_those_of_numpy_percentile() -> None:
+    counts = np.array([[[40, 5, 0], [6, 20, 0], [1, 0, 1]]])
+    found = metrics.intervals({"r": metrics.recall}, counts, 500, np.random.default_rng(3))["r"]
+    drawn = metrics._resampled(counts, 500, np.random.default_rng(3))
+    values = metrics.recall(drawn)
+    assert np.isnan(values[:, 2]).any()  # the rare class is absent from some resamples
+    low, high = np.nanpercentile(values, [2.5, 97.5], axis=0)
+    np.testing.assert_allclose(found.low, low)
+    np.testing.assert_allclose(found.high, high)
+    np.testing.assert_allclose(found.value, [40 / 45, 20 / 26, 0.5])
+
+
+def test_no_resamples_no_interval() -> None:
+    rng = np.random.default_rng(0)
+    found = metrics.intervals({"accuracy": metrics.accuracy}, BY_HAND[None], 0, rng)["accuracy"]
+    assert found.value == pytest.approx(11 / 15)
+    assert np.isnan(found.low)
+    assert np.isnan(found.high)
