@@ -203,8 +203,5 @@ class _Lines:
             return
         self.last_percent, self.last_time = percent, now
         rate = self.done / max(now - self.start, 1e-9)
-        left = (self.total - self.done) / rate
-        log.info(
-            f"{self.what} {percent:3d} %  {self.done:,} of {self.total:,} {self.unit}"
-            f"  {rate:.3g}/s  {left:.0f} s left"
-        )
+        speed = f"  {rate:.3g}/s  {(self.total - self.done) / rate:.0f} s left" if rate else ""
+        log.info(f"{self.what} {percent:3d} %  {self.done:,} of {self.total:,} {self.unit}{speed}")

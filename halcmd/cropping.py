@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.fft
 
+from halcmd.errors import OptionError
 from halcmd.subtomograms import standardise
 
 _LOWPASS_EDGE = 0.1
@@ -53,6 +54,26 @@ class Intensity:
     normalise: str = "zscore"
     background_radius: int = 0
     lowpass: float | None = None
+
+
+def check_options(geometry: Geometry, intensity: Intensity) -> None:
+    """Raise OptionError where a setting makes no sense by itself."""
+    if geometry.box % 2 or geometry.box < 4:
+        raise OptionError(
+            "--box must be an even number of pixels, at least 4",
+            found=str(geometry.box),
+            hint=f"--box {max(4, geometry.box + geometry.box % 2)}",
+        )
+    if geometry.pixel_size is not None and geometry.binning != 1.0:
+        raise OptionError("--binning and --angpix exclude each other", hint="give one of them")
+    if geometry.binning < 1.0:
+        raise OptionError("--binning must be at least 1", found=f"{geometry.binning:g}")
+    if not 0 <= intensity.background_radius <= geometry.box // 2:
+        raise OptionError(
+            "--bg-radius must lie within the box",
+            found=f"{intensity.background_radius} for a box of {geometry.box}",
+            hint=f"0, or up to {geometry.box // 2}",
+        )
 
 
 def cut_boxes(
@@ -138,6 +159,23 @@ def crop(tomogram: np.ndarray, centre_zyx: np.ndarray, box: int) -> tuple[np.nda
     to = high - start
     out[at[0] : to[0], at[1] : to[1], at[2] : to[2]] = inside
     return out, 1.0 - inside.size / box**3
+
+
+def padded_fraction(centres: np.ndarray, box: int, size: np.ndarray) -> np.ndarray:
+    """Share of each box that lies outside the tomogram, shape (n,), float64.
+
+    Parameters
+    ----------
+    centres : ndarray, shape (n, 3), int
+        Centre voxels.
+    box : int
+        Edge in voxels.
+    size : ndarray, shape (3,), int
+        Of the tomogram, voxels, axes in the order of ``centres``.
+    """
+    start = centres - box // 2
+    low, high = np.maximum(start, 0), np.minimum(start + box, size)
+    return np.asarray(1.0 - np.prod(np.clip(high - low, 0, None), axis=1) / box**3)
 
 
 def fourier_crop(volumes: np.ndarray, box: int) -> np.ndarray:

@@ -91,6 +91,6 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
 
 def first_few(items: Iterable[object], shown: int = 3) -> str:
     """``12 (a, b, c, ...)``: a count and the first few of a list of offenders."""
-    items = [str(item) for item in items]
-    more = ", ..." if len(items) > shown else ""
-    return f"{len(items):,} ({', '.join(items[:shown])}{more})"
+    texts = [str(item) for item in items]
+    more = ", ..." if len(texts) > shown else ""
+    return f"{len(texts):,} ({', '.join(texts[:shown])}{more})"

@@ -43,7 +43,7 @@ def match_names(wanted: Sequence[str], names: Sequence[str]) -> Match:
     left = np.flatnonzero(rows == NO_MATCH)
     if len(left):
         bases = [_base(name) for name in names]
-        rows[left] = _lookup([_base(wanted[row]) for row in left], bases)
+        rows[left] = _lookup([_base(wanted[int(row)]) for row in left], bases)
     return Match("name", rows)
 
 
@@ -63,8 +63,8 @@ def match_positions(
     positions, table_positions : ndarray, shape (n, 3) and (m, 3), Angstrom
         In the same axis order.
     distance : float
-        Angstrom. Where a second particle lies within it and less than twice as far as the nearest,
-        the row is ambiguous, unless the nearest lies exactly there.
+        Angstrom. Where a second particle lies within it and not more than twice as far as the
+        nearest, the row is ambiguous.
     """
     rows = np.full(len(positions), NO_MATCH)
     for name in dict.fromkeys(tomograms):
@@ -78,7 +78,7 @@ def match_positions(
         near = gaps[:, 0] <= distance
         found = np.where(near, there[places[:, 0]], NO_MATCH)
         if neighbours == 2:
-            rival = near & (gaps[:, 1] <= distance) & (gaps[:, 1] < 2 * gaps[:, 0])
+            rival = near & (gaps[:, 1] <= distance) & (gaps[:, 1] <= 2 * gaps[:, 0])
             found = np.where(rival, AMBIGUOUS, found)
         rows[here] = found
     return Match("coordinate", rows)

@@ -217,13 +217,16 @@ class Particles:
 
 
 def new_particles(
-    columns: Mapping[str, Sequence[object]], *, optics: Mapping[str, Sequence[object]] | None = None
+    columns: Mapping[str, Sequence[object]],
+    *,
+    optics: Mapping[str, Sequence[object]] | None = None,
+    path: Path | None = None,
 ) -> Particles:
-    """A fresh particle table, with an optics table where given."""
+    """A fresh particle table, with an optics table and the file it comes from where given."""
     tables = [Table.from_columns("particles", columns)]
     if optics is not None:
         tables.insert(0, Table.from_columns("optics", optics))
-    return Particles(Star(tuple(tables)), "particles")
+    return Particles(Star(tuple(tables), path), "particles")
 
 
 def particles_of(star: Star) -> Particles:
@@ -235,8 +238,9 @@ def particles_of(star: Star) -> Particles:
         No block looks like particles, or it has no rows.
     """
     names = [table.name for table in star.tables]
-    named = [name for name in _PARTICLE_BLOCKS if name in names]
-    others = [t.name for t in star.tables if t.loop and not _OTHER_BLOCKS.match(t.name)]
+    loops = [table.name for table in star.tables if table.loop]
+    named = [name for name in _PARTICLE_BLOCKS if name in loops]
+    others = [name for name in loops if not _OTHER_BLOCKS.match(name)]
     found = named or others
     if not found:
         raise InputError(

@@ -38,7 +38,7 @@ def resolve_pixel_size(
     InputError
         No source is set, or two differ by more than 1 % and the option is not given.
     """
-    known = [(name, float(value)) for name, value in sources if is_set(value)]
+    known = [(name, value) for name, value in sources if value is not None and is_set(value)]
     for name, value in sources:
         if value is not None and not is_set(value):
             log.warning(f"{where}: {name} = {value:g} A is taken as not set")

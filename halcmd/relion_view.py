@@ -6,10 +6,11 @@ import numpy as np
 
 from halcmd.console import log
 from halcmd.errors import InputError
-from halcmd.formats.star import Star, Table, text_of
-from halcmd.particles import UNLABELLED, Particles
+from halcmd.formats.star import Table, text_of
+from halcmd.particles import NOT_TRAINED, UNLABELLED, Particles
 
 _NEEDED = ("rlnVoltage", "rlnSphericalAberration")
+_TOLERANCE = 0.01
 _ASSUMED = {
     "rlnVoltage": "300.000000",
     "rlnSphericalAberration": "2.700000",
@@ -37,7 +38,7 @@ def relion_particles(particles: Particles, *, assume_optics: bool = False) -> Pa
     InputError
         Voltage or Cs is unknown, and is not to be assumed.
     """
-    table = _with_optics_group(particles)
+    table = _with_block_names(_with_optics_group(particles))
     table = _with_images(table)
     table = _with_class_numbers(table)
     return _with_complete_optics(table, assume=assume_optics)
@@ -68,15 +69,32 @@ def class_of(particles: Particles) -> np.ndarray:
 
 
 def _with_optics_group(particles: Particles) -> Particles:
-    if particles.star.table("optics") is not None and particles.has("rlnOpticsGroup"):
+    """The table with an optics table, and with a group of it for each particle."""
+    optics = particles.star.table("optics")
+    if optics is not None and "rlnOpticsGroup" in optics and particles.has("rlnOpticsGroup"):
         return particles
-    columns = {"rlnOpticsGroup": ["1"], "rlnOpticsGroupName": ["opticsGroup1"]}
-    table = particles.with_columns({"rlnOpticsGroup": ["1"] * len(particles)})
-    others = tuple(t for t in table.star.tables if t.name not in {"optics", table.block})
-    # RELION 3.1 takes a file for one of its own kind by the block names optics and particles.
-    own = replace(table.table, name="particles")
-    star = Star((Table.from_columns("optics", columns), own, *others), table.path)
-    return replace(table, star=star, block="particles")
+    if optics is None:
+        groups = sorted(set(particles.text("rlnOpticsGroup", "1")))
+        names = [f"opticsGroup{group}" for group in groups]
+        columns = {"rlnOpticsGroup": groups, "rlnOpticsGroupName": names}
+        optics = Table.from_columns("optics", columns)
+    elif "rlnOpticsGroup" not in optics:
+        numbers = [str(number) for number in range(1, len(optics) + 1)]
+        optics = optics.with_columns({"rlnOpticsGroup": numbers})
+    if not particles.has("rlnOpticsGroup"):
+        first = optics.column("rlnOpticsGroup")[0]
+        particles = particles.with_columns({"rlnOpticsGroup": [first] * len(particles)})
+    others = tuple(table for table in particles.star.tables if table.name != "optics")
+    return replace(particles, star=replace(particles.star, tables=(optics, *others)))
+
+
+def _with_block_names(particles: Particles) -> Particles:
+    """RELION 3.1 takes a file for one of its own kind by the block names optics and particles."""
+    tables = tuple(
+        replace(table, name="particles") if table.name == particles.block else table
+        for table in particles.star.tables
+    )
+    return replace(particles, star=replace(particles.star, tables=tables), block="particles")
 
 
 def _with_images(particles: Particles) -> Particles:
@@ -90,21 +108,21 @@ def _with_images(particles: Particles) -> Particles:
     changed = particles.with_columns({"rlnImageName": names})
     if not particles.has("halImagePixelSize"):
         return changed
-    sizes = particles.text("halImagePixelSize")
+    sizes = particles.number("halImagePixelSize")
     edges = particles.text("halImageSize")
-    if len(set(sizes)) > 1 or len(set(edges)) > 1:
+    if not sizes.max() <= (1 + _TOLERANCE) * sizes.min() or len(set(edges)) > 1:
         raise InputError(
             "RELION needs boxes of one size and pixel size",
             where=str(particles.path),
-            found=f"{', '.join(sorted(set(sizes))[:3])} A",
-            hint="extract with --angpix",
+            found=f"{', '.join(sorted(set(edges)))} px; {sizes.min():g} to {sizes.max():g} A",
+            hint="extract with --angpix, or the tomograms of each voxel size apart",
         )
     optics = changed.star.table("optics")
     assert optics is not None
     count = len(optics)
     optics = optics.with_columns(
         {
-            "rlnImagePixelSize": text_of([float(sizes[0])] * count, 6),
+            "rlnImagePixelSize": text_of([sizes[0]] * count, 6),
             "rlnImageSize": [str(edges[0])] * count,
             "rlnImageDimensionality": ["3"] * count,
         }
@@ -115,7 +133,7 @@ def _with_images(particles: Particles) -> Particles:
 def _with_class_numbers(particles: Particles) -> Particles:
     """Label or prediction as rlnClassNumber, for RELION's own select, split and display."""
     classes = class_of(particles)
-    named = {name for name in classes if name not in {"none", UNLABELLED}}
+    named = set(classes) - {"none", UNLABELLED, *NOT_TRAINED}
     if not named:
         return particles
     numbered = particles.with_classes(named)

@@ -39,7 +39,7 @@ def read_particles(paths: Sequence[Path]) -> Particles:
         A file cannot be read, columns differ between files, or an id stands twice.
     """
     tables = [_first_contact(particles_of(read_star(path))) for path in paths]
-    particles = tables[0] if len(tables) == 1 else _join(tables)
+    particles = join(tables)
     check_ids(particles)
     return particles
 
@@ -105,9 +105,17 @@ def _prefixed(name: str, folder: str) -> str:
     return f"{number}{at}{Path(folder) / path}"
 
 
-def _join(tables: list[Particles]) -> Particles:
-    """One table from several with the same columns; optics groups renumbered."""
+def join(tables: Sequence[Particles]) -> Particles:
+    """One table from several with the same columns; optics groups renumbered.
+
+    Raises
+    ------
+    InputError
+        Columns or class numbers differ.
+    """
     first = tables[0]
+    if len(tables) == 1:
+        return first
     labels = set(first.table.labels)
     columns: dict[str, list[str]] = {label: [] for label in first.table.labels}
     optics: list[Table] = []
@@ -132,7 +140,7 @@ def _join(tables: list[Particles]) -> Particles:
     joined = Table(
         first.block,
         (),
-        [""] * len(columns["halParticleId"]),
+        [""] * len(next(iter(columns.values()))),
         columns,
         comments=first.table.comments,
     )
@@ -157,7 +165,7 @@ def _renumber(table: Table, optics: Table, start: int) -> tuple[Table, Table]:
     return table.with_columns(changed), optics.with_columns(optics_columns)
 
 
-def _joined_classes(tables: list[Particles]) -> dict[str, int]:
+def _joined_classes(tables: Sequence[Particles]) -> dict[str, int]:
     numbers: dict[str, int] = {}
     for particles in tables:
         for name, number in particles.class_numbers().items():

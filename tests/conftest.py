@@ -9,6 +9,8 @@ os.environ["_TYPER_FORCE_DISABLE_TERMINAL"] = "1"
 os.environ["TERMINAL_WIDTH"] = "100"
 os.environ.pop("FORCE_COLOR", None)
 os.environ["NO_COLOR"] = "1"
+# As the program does it: workers of pytest-xdist share the cores, and spinning threads starve them.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # Tests run side by side; several threads each would only be in one another's way.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

@@ -2,10 +2,12 @@
 
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import typer
 
-from halcmd.errors import did_you_mean
+from halcmd.errors import InputError, did_you_mean
+from halcmd.formats.files import read_text
 
 _NO_SETTING = {"config", "help"}
 
@@ -18,26 +20,40 @@ def use_config(context: typer.Context, path: Path | None) -> Path | None:
     if path is None:
         return None
     try:
-        with path.open("rb") as file:
-            tables = tomllib.load(file)
-    except OSError as error:
-        raise typer.BadParameter(f"cannot read {path}: {error.strerror}") from error
+        tables = tomllib.loads(read_text(path))
+    except InputError as error:
+        raise typer.BadParameter(f"{error.message}: {path}") from error
     except tomllib.TOMLDecodeError as error:
         raise typer.BadParameter(f"{path} is no TOML file: {error}") from error
     names = _setting_names(context)
-    step = str(context.info_name)
-    own = tables.get(step, tables.get(step.replace("-", "_"), {}))
-    if not isinstance(own, dict):
-        raise typer.BadParameter(f"{path}: [{step}] must be a table")
+    repeated = {p.name for p in context.command.params if getattr(p, "multiple", False)}
     found = {}
+    own = _own_table(context, tables, path)
     for key, value in own.items():
         plain = key.replace("_", "-")
         if plain not in names:
             hint = did_you_mean(plain, sorted(names))
-            raise typer.BadParameter(f"{path}: unknown setting {key} in [{step}]; {hint}")
-        found[names[plain]] = value
+            raise typer.BadParameter(
+                f"{path}: unknown setting {key} in [{context.info_name}]; {hint}"
+            )
+        is_one = names[plain] in repeated and not isinstance(value, list)
+        found[names[plain]] = [value] if is_one else value
     context.default_map = found
     return path
+
+
+def _own_table(context: typer.Context, tables: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The table of this subcommand; anything else than tables of subcommands is an error."""
+    step = str(context.info_name)
+    steps = sorted(getattr(context.parent and context.parent.command, "commands", {step: None}))
+    for key, value in tables.items():
+        if not isinstance(value, dict):
+            raise typer.BadParameter(f"{path}: {key} stands in no table, such as [{step}]")
+        if key.replace("_", "-") not in steps:
+            hint = did_you_mean(key.replace("_", "-"), steps)
+            raise typer.BadParameter(f"{path}: unknown subcommand [{key}]; {hint}")
+    own: dict[str, Any] = tables.get(step, tables.get(step.replace("-", "_"), {}))
+    return own
 
 
 def settings_of(context: typer.Context) -> dict[str, object]:

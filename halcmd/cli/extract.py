@@ -32,7 +32,10 @@ def extract(
     box: Annotated[
         int,
         Option(
-            "--box", "--b", help="Edge of the written boxes [px], even.", rich_help_panel="Geometry"
+            "--box",
+            "--b",
+            help="Edge of the written boxes in pixels, even.",
+            rich_help_panel="Geometry",
         ),
     ],
     format_: Annotated[
@@ -98,12 +101,12 @@ def extract(
     ] = False,
     voltage: Annotated[
         float | None,
-        Option(help="For relion.star where the input has none [kV].", rich_help_panel="Output"),
+        Option(help="In kV, for relion.star where the input has none.", rich_help_panel="Output"),
     ] = None,
     cs: Annotated[
         float | None,
         Option(
-            help="Spherical aberration for relion.star where the input has none [mm].",
+            help="Spherical aberration in mm, for relion.star where the input has none.",
             rich_help_panel="Output",
         ),
     ] = None,
@@ -141,7 +144,7 @@ def extract(
     tilt_range: Annotated[
         str | None,
         Option(
-            help="First and last tilt [deg]. Default: from tomograms.star, else unknown.",
+            help="First and last tilt in degrees. Default: from tomograms.star, else unknown.",
             rich_help_panel="Geometry",
             metavar="MIN,MAX",
         ),
@@ -180,8 +183,8 @@ def extract(
     bg_radius: Annotated[
         int,
         Option(
-            help="Mean and deviation from outside this radius [px of the box], RELION's way; 0 = "
-            "whole box.",
+            help="Mean and deviation from outside this radius in pixels of the box, RELION's way; "
+            "0 = whole box.",
             rich_help_panel="Intensity",
             min=0,
         ),
@@ -195,6 +198,7 @@ def extract(
 
     halcmd extract --i picks.star --tomograms tomograms.star --box 32 --o Extract/
     """
+    from halcmd.cropping import Geometry, Intensity
     from halcmd.importers.picks import read_picks
     from halcmd.steps import extract as step
 
@@ -202,8 +206,8 @@ def extract(
         read_picks(particles, name=format_, unit=_COORDS.get(coords)),
         tomograms,
         run.folder,
-        geometry=step.Geometry(box, binning, angpix, edge),
-        intensity=step.Intensity(contrast, normalise, bg_radius, lowpass),
+        geometry=Geometry(box, binning, angpix, edge),
+        intensity=Intensity(contrast, normalise, bg_radius, lowpass),
         split=step.Split(test_fraction, test_by),
         coords_pixel_size=coords_angpix,
         tomogram_pixel_size=tomo_angpix,

@@ -2,15 +2,10 @@
 
 import json
 import os
-import shlex
-import signal
-import sys
-import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
@@ -19,9 +14,10 @@ import typer
 from typer import Option
 
 from halcmd import __version__, console
-from halcmd.cli.config import settings_of, use_config
+from halcmd.cli.config import use_config
+from halcmd.cli.job import JobCommand, Terminated, check_folder, job_folder
 from halcmd.console import log
-from halcmd.errors import Aborted, DryRun, HalcmdError, NothingToQuery
+from halcmd.errors import DryRun, HalcmdError, NothingToQuery
 
 if TYPE_CHECKING:
     import torch
@@ -68,10 +64,6 @@ class Run:
         return particles
 
 
-class Terminated(BaseException):
-    """SIGTERM has come."""
-
-
 Command = Callable[..., Result]
 
 
@@ -99,7 +91,7 @@ def add_job(app: typer.Typer, function: Command, panel: str) -> None:
     command.__annotations__ = {p.name: p.annotation for p in parameters}
     command.__doc__ = function.__doc__
     name = function.__name__.replace("_", "-")
-    app.command(name, rich_help_panel=panel)(hide_environment(command))
+    app.command(name, rich_help_panel=panel, cls=JobCommand)(hide_environment(command))
 
 
 def hide_environment(command: Callable[..., None]) -> Callable[..., None]:
@@ -138,9 +130,12 @@ QUIET_OPTION = Annotated[
 
 def _common_parameters(own: set[str]) -> list[Parameter]:
     """The options that every job has; those of a command's own name are left out."""
-    run, compute = {"panel": "Run"}, {"panel": "Compute"}
-    keyword = Parameter.KEYWORD_ONLY
-    parameters = [
+    return [*_job_parameters(), *_run_parameters(), *_relion_parameters(own)]
+
+
+def _job_parameters() -> list[Parameter]:
+    compute = {"panel": "Compute"}
+    return [
         _parameter(
             "output",
             Path,
@@ -171,48 +166,50 @@ def _common_parameters(own: set[str]) -> list[Parameter]:
             help="CPU threads; 0 = one per core, at most 8.",
         ),
         _parameter("seed", int, 0, "--seed", **compute, help="Seed of all random choices."),
-        _parameter(
-            "config",
-            Path | None,
-            None,
-            "--config",
-            **run,
-            metavar="FILE",
-            is_eager=True,
-            callback=use_config,
-            help="Settings from TOML, one table per subcommand.",
+    ]
+
+
+def _run_parameters() -> list[Parameter]:
+    run = {"panel": "Run"}
+    keyword = Parameter.KEYWORD_ONLY
+    config = _parameter(
+        "config",
+        Path | None,
+        None,
+        "--config",
+        **run,
+        metavar="FILE",
+        is_eager=True,
+        callback=use_config,
+        help="Settings from TOML, one table per subcommand.",
+    )
+    flags = {
+        "overwrite": "Replace the output of an earlier run.",
+        "dry_run": "Check everything, write nothing.",
+        "strict": "Warnings are errors.",
+    }
+    return [
+        config,
+        *(
+            _parameter(name, bool, False, f"--{name.replace('_', '-')}", **run, help=text)
+            for name, text in flags.items()
         ),
-        _parameter(
-            "overwrite",
-            bool,
-            False,
-            "--overwrite",
-            **run,
-            help="Replace the output of an earlier run.",
-        ),
-        _parameter(
-            "dry_run", bool, False, "--dry-run", **run, help="Check everything, write nothing."
-        ),
-        _parameter("strict", bool, False, "--strict", **run, help="Warnings are errors."),
         Parameter("json_output", keyword, default=False, annotation=JSON_OPTION),
         Parameter("verbose", keyword, default=0, annotation=VERBOSE_OPTION),
         Parameter("quiet", keyword, default=False, annotation=QUIET_OPTION),
-        _parameter(
-            "pipeline_control",
-            Path | None,
-            None,
-            "--pipeline-control",
-            **run,
-            hidden=True,
-            help="RELION: where the exit markers go.",
-        ),
     ]
-    for name in _UNUSED_RELION_INPUTS:
-        option = f"--{name.replace('_', '-')}"
-        parameters.append(_parameter(name, str | None, None, option, **run, hidden=True))
+
+
+def _relion_parameters(own: set[str]) -> list[Parameter]:
+    """What RELION passes, hidden from the help."""
+    hidden: dict[str, Any] = {"panel": "Run", "hidden": True}
+    inputs = {name: f"--{name.replace('_', '-')}" for name in _UNUSED_RELION_INPUTS}
     if "particles" not in own:
-        parameters.append(_parameter("in_parts", str | None, None, "--i", **run, hidden=True))
-    return parameters
+        inputs["in_parts"] = "--i"
+    return [
+        _parameter("pipeline_control", Path | None, None, "--pipeline-control", **hidden),
+        *(_parameter(name, str | None, None, option, **hidden) for name, option in inputs.items()),
+    ]
 
 
 def _run(
@@ -225,21 +222,22 @@ def _run(
         dry_run=common["dry_run"],
         strict=common["strict"],
     )
-    step = str(context.info_name)
     run = Run(
         common["output"], common["gpu"], common["threads"], common["seed"], common["overwrite"]
     )
-    log.info(f"halcmd {__version__} {step}")
+    log.info(f"halcmd {__version__} {context.info_name}")
+    inputs = _paths(values.values())
+    rules = {"overwrite": run.overwrite, "resume": bool(values.get("resume"))}
+    control = common["pipeline_control"]
     with exit_codes(json_output=common["json_output"], traceback_too=common["verbose"] > 1):
         if common["dry_run"]:
-            _check_folder(run, values)
+            check_folder(run.folder, inputs, **rules)
             function(run, **values)
             return
-        with _job(run, step, context, common["pipeline_control"], values):
+        with job_folder(context, run.folder, inputs, seed=run.seed, control=control, **rules):
             result = function(run, **values)
-        summary = result.summary() | {"warnings": console.warnings()}
         if common["json_output"]:
-            console.write(json.dumps(summary, indent=2))
+            _print_json(result.summary())
 
 
 @contextmanager
@@ -249,88 +247,40 @@ def exit_codes(*, json_output: bool, traceback_too: bool) -> Iterator[None]:
         yield
     except DryRun:
         log.info("dry run: everything was checked, nothing was written")
+        if json_output:
+            _print_json({"dry_run": True})
     except HalcmdError as error:
         if traceback_too or os.environ.get("HALCMD_TRACEBACK"):
             console.write(traceback.format_exc(), to_stderr=True)
         level = log.info if isinstance(error, NothingToQuery) else log.error
         level(error.render())
-        if json_output:
-            facts = {"error": error.message, "exit_code": error.exit_code}
-            console.write(json.dumps(facts | {"warnings": console.warnings()}, indent=2))
-        raise typer.Exit(error.exit_code) from None
+        raise _end(error.message, error.exit_code, json_output=json_output) from None
     except KeyboardInterrupt:
         log.error("interrupted")
-        raise typer.Exit(EXIT_INTERRUPTED) from None
+        raise _end("interrupted", EXIT_INTERRUPTED, json_output=json_output) from None
     except Terminated:
         log.error("terminated")
-        raise typer.Exit(EXIT_TERMINATED) from None
+        raise _end("terminated", EXIT_TERMINATED, json_output=json_output) from None
 
 
-def _check_folder(run: Run, values: dict[str, Any]) -> None:
-    from halcmd.formats import relion_job
-
-    if not run.overwrite and not values.get("resume"):
-        relion_job.check_free(run.folder)
-
-
-@contextmanager
-def _job(
-    run: Run, step: str, context: typer.Context, control: Path | None, values: dict[str, Any]
-) -> Iterator[None]:
-    """The job folder around a step: markers, log, settings, history, output nodes."""
-    from halcmd.formats import relion_job
-    from halcmd.tables import running
-
-    _check_folder(run, values)
-    new = relion_job.prepare(run.folder)
-    markers = control or run.folder
-    relion_job.prepare(markers)
-    started = relion_job.file_time(run.folder)
-    console.add_log_file(run.folder / relion_job.RUN_LOG)
-    console.poll_with(lambda: relion_job.stop_if_asked(markers))
-    relion_job.write_settings(run.folder, step, settings_of(context))
-    token = running.set(_history(step, run.seed))
-    clock = time.monotonic()
-    outcome = "failure"
-    try:
-        with _terminate_on_sigterm():
-            yield
-        if run.overwrite:
-            relion_job.remove_stale(run.folder, started)
-        outcome = "success"
-        log.info(f"wrote {run.folder}/  ({time.monotonic() - clock:.1f} s)")
-    except NothingToQuery:
-        outcome = "success"
-        raise
-    except Aborted:
-        outcome = "aborted"
-        raise
-    finally:
-        running.reset(token)
-        console.poll_with(None)
-        if outcome == "failure" and new:
-            relion_job.discard(run.folder)
-        if markers.exists():
-            relion_job.write_output_nodes(run.folder) if outcome == "success" else None
-            relion_job.mark(markers, outcome)
+def _end(message: str, code: int, *, json_output: bool) -> typer.Exit:
+    """The exit, once the JSON object is printed."""
+    if json_output:
+        _print_json({"error": message, "exit_code": code})
+    return typer.Exit(code)
 
 
-def _history(step: str, seed: int) -> Any:
-    from halcmd.tables import HistoryRow
-
-    command = shlex.join(["halcmd", *sys.argv[1:]])
-    epoch = os.environ.get("SOURCE_DATE_EPOCH")
-    moment = datetime.fromtimestamp(int(epoch), UTC) if epoch else datetime.now(UTC)
-    return HistoryRow(step, command, __version__, seed, moment.strftime("%Y-%m-%dT%H:%M:%SZ"))
+def _print_json(facts: Mapping[str, object]) -> None:
+    console.write(json.dumps({**facts, "warnings": console.warnings()}, indent=2))
 
 
-@contextmanager
-def _terminate_on_sigterm() -> Iterator[None]:
-    def terminate(*_: object) -> None:
-        raise Terminated
-
-    before = signal.signal(signal.SIGTERM, terminate)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def _paths(values: Iterable[object]) -> list[Path]:
+    """Every path among the values of options."""
+    found: list[Path] = []
+    for value in values:
+        found += [
+            item
+            for item in (value if isinstance(value, list) else [value])
+            if isinstance(item, Path)
+        ]
+    return found

@@ -69,12 +69,12 @@ def select(
     ] = "keep",
     voltage: Annotated[
         float | None,
-        Option(help="For relion.star where the input has none [kV].", rich_help_panel="Output"),
+        Option(help="In kV, for relion.star where the input has none.", rich_help_panel="Output"),
     ] = None,
     cs: Annotated[
         float | None,
         Option(
-            help="Spherical aberration for relion.star where the input has none [mm].",
+            help="Spherical aberration in mm, for relion.star where the input has none.",
             rich_help_panel="Output",
         ),
     ] = None,

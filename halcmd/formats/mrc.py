@@ -4,7 +4,9 @@ RELION decides by the extension: ``.mrc`` is one volume, ``.mrcs`` a stack. A vo
 group 401, as in MRC2014) is private to halcmd and other Python programs.
 """
 
+import re
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +17,7 @@ import numpy as np
 
 from halcmd import __version__
 from halcmd.console import log
-from halcmd.errors import DataError, InputError
+from halcmd.errors import DataError, InputError, first_few
 from halcmd.formats.files import atomic, unreadable
 
 _HEADER_BYTES = 1024
@@ -151,6 +153,11 @@ def write_stack(
         for batch in batches:
             stack[start : start + len(batch)] = batch
             start += len(batch)
+    return stack_names(path, count)
+
+
+def stack_names(path: Path, count: int) -> list[str]:
+    """Image names ``000001@path`` ... of the boxes of a stack."""
     return [f"{number:06d}@{path}" for number in range(1, count + 1)]
 
 
@@ -167,7 +174,15 @@ def write_singles(
     ----------
     batches : iterable of ndarray, shape (n, box, box, box)
         One box for each path in all.
+
+    Raises
+    ------
+    InputError
+        Two boxes would go into the same file.
     """
+    if len(set(paths)) < len(paths):
+        twice = [path.name for path, count in Counter(paths).items() if count > 1]
+        raise InputError("two particles would be written to the same file", found=first_few(twice))
     dtype = np.float16 if float16 else np.float32
     volumes = (volume for batch in batches for volume in batch)
     for path, volume in zip(paths, volumes, strict=True):
@@ -175,9 +190,9 @@ def write_singles(
     return [str(path) for path in paths]
 
 
-def single_path(folder: Path, tomogram: str, particle_id: str) -> Path:
+def single_path(folder: Path, particle_id: str) -> Path:
     """File of one particle: ``TS_01/000012`` becomes ``folder/TS_01_000012.mrc``."""
-    return folder / f"{tomogram}_{particle_id.rsplit('/', 1)[-1]}.mrc"
+    return folder / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', particle_id)}.mrc"
 
 
 def _finish(file: mrcfile.mrcfile.MrcFile, pixel_size: float) -> None:

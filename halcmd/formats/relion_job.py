@@ -7,7 +7,7 @@ integer type of a node, 4 and 5 its label.
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import tomli_w
@@ -65,6 +65,19 @@ def check_free(folder: Path, *, resume: bool = False) -> None:
         )
 
 
+def check_apart(folder: Path, inputs: Iterable[Path]) -> None:
+    """Raise InputError where an input is among the outputs that would be replaced."""
+    for path in inputs:
+        with contextlib.suppress(ValueError):  # not in the folder
+            inside = path.resolve().relative_to(folder.resolve()).parts
+            if inside and inside[0] in OUTPUTS:
+                raise InputError(
+                    "an input stands in the output folder, where --overwrite would replace it",
+                    where=str(path),
+                    hint="another --output folder",
+                )
+
+
 def prepare(folder: Path) -> bool:
     """Make the folder, try that it can be written, remove stale markers.
 
@@ -88,6 +101,11 @@ def prepare(folder: Path) -> bool:
     for word in _MARKERS.values():
         (folder / f"RELION_JOB_EXIT_{word}").unlink(missing_ok=True)
     return new
+
+
+def is_marked(folder: Path) -> bool:
+    """Whether a marker says how a run in this folder ended."""
+    return any((folder / f"RELION_JOB_EXIT_{word}").exists() for word in _MARKERS.values())
 
 
 def mark(folder: Path, outcome: str) -> None:

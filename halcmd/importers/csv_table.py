@@ -1,17 +1,22 @@
-"""CSV or TSV of x, y, z [, tomogram, ...], with or without a header line; voxels counted from 0."""
+"""CSV or TSV of x, y, z [, tomogram, ...], with or without a header line; voxels counted from 0.
+
+A table with halcmd's own halPositionXAngst, YAngst, ZAngst, such as query.csv, is in Angstrom.
+"""
 
 import csv
 import io
+from collections import Counter
 
 import numpy as np
 
-from halcmd.errors import InputError
+from halcmd.errors import InputError, first_few
 from halcmd.importers.picks import PickFile, Picks
 from halcmd.particles import new_particles
 
 AXES = ("x", "y", "z")
+POSITIONS = ("halPositionXAngst", "halPositionYAngst", "halPositionZAngst")
 _TOMOGRAM_NAMES = ("tomogram", "tomo", "rlntomoname", "haltomogram", "micrograph", "tilt_series")
-_DELIMITERS = ",;\t"
+_DELIMITERS = "\t;,"
 
 
 def recognises(file: PickFile) -> bool:
@@ -26,7 +31,7 @@ def recognises(file: PickFile) -> bool:
 
 
 def read(file: PickFile) -> Picks:
-    """Picks in voxels of their tomogram; every field is kept as ``halSource<Name>``.
+    """Picks in voxels of their tomogram, or Angstrom; every field is kept as ``halSource<Name>``.
 
     Raises
     ------
@@ -44,7 +49,9 @@ def read(file: PickFile) -> Picks:
     names = header or [*AXES, "tomogram"][: len(rows[0])]
     columns = {name: [row[n] for row in rows] for n, name in enumerate(names)}
     lower = {name.lower(): name for name in columns}
-    missing = [axis for axis in AXES if axis not in lower]
+    is_own = all(name.lower() in lower for name in POSITIONS)
+    axes = [name.lower() for name in POSITIONS] if is_own else list(AXES)
+    missing = [axis for axis in axes if axis not in lower]
     if missing:
         raise InputError(
             f"no column {missing[0]}",
@@ -53,17 +60,17 @@ def read(file: PickFile) -> Picks:
             hint="a header line with x,y,z and, for several tomograms, tomogram",
         )
     coordinates = np.stack(
-        [_numbers(columns[lower[axis]], axis, str(file.path)) for axis in AXES], axis=1
+        [_numbers(columns[lower[axis]], axis, str(file.path)) for axis in axes], axis=1
     )
     tomogram = next((lower[name] for name in _TOMOGRAM_NAMES if name in lower), None)
     source = {f"halSource{_camel(name)}": values for name, values in columns.items()}
-    particles = new_particles(source)
+    particles = new_particles(source, path=file.path)
     return Picks(
         path=file.path,
         particles=particles,
         tomograms=np.array(columns[tomogram] if tomogram else [""] * len(rows), dtype=object),
         coordinates=coordinates,
-        unit="voxel",
+        unit="angstrom" if is_own else "voxel",
         shifts_angst=None,
         pixel_sizes=(),
         image_pixel_size=None,
@@ -72,7 +79,25 @@ def read(file: PickFile) -> Picks:
 
 
 def read_rows(text: str, where: str) -> tuple[list[str] | None, list[list[str]]]:
-    """Header (None where the first line holds numbers only) and rows of a delimited text.
+    """Header (None where the first line begins with a number) and rows of a delimited text.
+
+    Raises
+    ------
+    InputError
+        A row is longer or shorter than the first, there are none, or a column stands twice.
+    """
+    rows = split_rows(text, where)
+    header = None if _is_number(rows[0][0]) else rows.pop(0)
+    if not rows:
+        raise InputError("the table has no rows", where=where)
+    twice = [name for name, count in Counter(header or ()).items() if count > 1]
+    if twice:
+        raise InputError("a column stands twice", where=where, found=first_few(twice))
+    return header, rows
+
+
+def split_rows(text: str, where: str) -> list[list[str]]:
+    """The values of each line of a delimited text, a header line included.
 
     Raises
     ------
@@ -80,24 +105,24 @@ def read_rows(text: str, where: str) -> tuple[list[str] | None, list[list[str]]]
         A row is longer or shorter than the first, or there are none.
     """
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
-    delimiter = max(_DELIMITERS, key=lines[0].count) if lines else ","
-    if lines and delimiter not in lines[0]:
+    # In this order: where a semicolon separates, a comma may be the decimal mark.
+    delimiter = next((mark for mark in _DELIMITERS if lines and mark in lines[0]), None)
+    if delimiter is None:
         rows = [line.split() for line in lines]
     else:
         rows = list(csv.reader(io.StringIO("\n".join(lines)), delimiter=delimiter))
     rows = [[value.strip() for value in row] for row in rows]
-    header = None if rows and _is_number(rows[0][0]) else (rows.pop(0) if rows else None)
+    rows = [row for row in rows if any(row)]
     if not rows:
         raise InputError("the table has no rows", where=where)
-    width = len(header or rows[0])
     for number, row in enumerate(rows, 1):
-        if len(row) != width:
+        if len(row) != len(rows[0]):
             raise InputError(
-                f"a row has {len(row)} values for {width} columns",
+                f"a row has {len(row)} values for {len(rows[0])} columns",
                 where=f"{where}, row {number}",
-                found=delimiter.join(row)[:60],
+                found=(delimiter or " ").join(row)[:60],
             )
-    return header, rows
+    return rows
 
 
 def _numbers(values: list[str], name: str, where: str) -> np.ndarray:

@@ -8,10 +8,12 @@ from halcmd.console import log
 from halcmd.errors import InputError, first_few
 from halcmd.formats.mrc import open_volume
 from halcmd.importers.labels import LabelFile
+from halcmd.importers.picks import Picks
 from halcmd.importers.positions import resolve_positions
 from halcmd.importers.tomograms import Tomogram
 from halcmd.matching import Match, match_ids, match_names, match_positions
 from halcmd.particles import Particles, tomogram_name
+from halcmd.pixel_size import is_set
 
 _DEFAULT_DISTANCE_VOXELS = 2.0
 
@@ -30,7 +32,8 @@ def match_labels(
     way : str
         ``id``, ``name``, ``coordinate``, or ``auto``: the first that both allow and that finds any.
     max_distance : float, optional
-        Angstrom; default two voxels of the tomogram.
+        Angstrom; default two voxels of the tomogram, or one pixel of the file's coordinates where
+        that is larger.
 
     Raises
     ------
@@ -82,20 +85,8 @@ def _by_position(particles: Particles, file: LabelFile, max_distance: float | No
     names = np.array([tomogram_name(name) for name in picks.tomograms], dtype=object)
     only = next(iter(tomograms)) if len(tomograms) == 1 else ""
     names = np.where(names == "", only, names)
-    known = np.array([name in tomograms for name in names])
-    positions = np.full((len(names), 3), np.inf)
-    if known.all():
-        positions = resolve_positions(picks, names, tomograms)
-    elif picks.unit == "angstrom":
-        positions[known] = picks.coordinates[known]
-    else:
-        missing = sorted({str(name) for name in names[~known]})
-        raise InputError(
-            "labels of tomograms that the table does not have",
-            where=str(file.path),
-            found=first_few(missing),
-        )
-    distance = _distance(tomograms, max_distance)
+    positions = resolve_positions(picks, names, tomograms)
+    distance = _distance(picks, tomograms, max_distance)
     return match_positions(names, positions, particles.tomograms, particles.positions, distance)
 
 
@@ -124,10 +115,13 @@ def _tomograms(particles: Particles) -> dict[str, Tomogram]:
     return found
 
 
-def _distance(tomograms: dict[str, Tomogram], max_distance: float | None) -> float:
+def _distance(picks: Picks, tomograms: dict[str, Tomogram], max_distance: float | None) -> float:
+    """Angstrom: two voxels of the tomogram, or one pixel of the file where that is larger."""
     if max_distance is not None:
         return max_distance
-    return _DEFAULT_DISTANCE_VOXELS * max(tomogram.pixel_size for tomogram in tomograms.values())
+    voxel = max(tomogram.pixel_size for tomogram in tomograms.values())
+    pixel = next((size for _, size in picks.pixel_sizes if size and is_set(size)), 0.0)
+    return max(_DEFAULT_DISTANCE_VOXELS * voxel, pixel)
 
 
 def _check_positions(

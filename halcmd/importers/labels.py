@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from halcmd.errors import InputError, did_you_mean, first_few
+from halcmd.formats.files import read_text
+from halcmd.formats.star import Table
 from halcmd.importers import IMPORTERS
-from halcmd.importers.csv_table import read_rows
+from halcmd.importers.csv_table import read_rows, split_rows
 from halcmd.importers.picks import PickFile, Picks, open_pick_file, recognise
 from halcmd.particles import UNLABELLED, particles_of, valid_label
 from halcmd.registry import load
@@ -16,7 +18,7 @@ from halcmd.registry import load
 ID_COLUMNS = ("halParticleId", "particle_id", "id")
 IMAGE_COLUMNS = ("halImageName", "rlnImageName", "image", "image_name", "file")
 LABEL_COLUMNS = ("halLabel", "label", "class", "rlnClassNumber")
-_NO_ANSWER = {"", UNLABELLED, "nan", "none", "<na>"}
+_NO_ANSWER = {"", UNLABELLED, "nan", "na", "none", "null", "<na>"}
 
 
 @dataclass(frozen=True)
@@ -71,19 +73,18 @@ def read_labels(
         There is no column with classes, or a class name is not allowed.
     """
     file = open_pick_file(path)
-    columns = _columns(file)
-    count = len(next(iter(columns.values())))
+    table = _table(file)
     if one_label is not None:
-        labels = [one_label] * count
+        labels = [one_label] * len(table)
     else:
-        labels = columns[_label_column(columns, column, path)]
+        labels = table.column(_label_column(table.labels, column, path))
     plain = [_plain(label, renames or {}) for label in labels]
     _check(plain, path)
     return LabelFile(
         path,
         np.array(plain, dtype=object),
-        _first(columns, ID_COLUMNS),
-        _first(columns, IMAGE_COLUMNS),
+        _first(table, ID_COLUMNS),
+        _first(table, IMAGE_COLUMNS),
         _picks(file, name),
     )
 
@@ -96,11 +97,11 @@ def read_ids(path: Path) -> set[str]:
     InputError
         It has no column halParticleId.
     """
-    columns = _columns(open_pick_file(path))
-    ids = _first(columns, ID_COLUMNS)
+    table = _table(open_pick_file(path))
+    ids = _first(table, ID_COLUMNS)
     if ids is None:
         raise InputError(
-            "no column halParticleId", where=str(path), found=first_few(list(columns), 6)
+            "no column halParticleId", where=str(path), found=first_few(table.labels, 6)
         )
     return set(ids)
 
@@ -113,9 +114,9 @@ def read_renames(path: Path) -> dict[str, str]:
     InputError
         A row has not two values, or an old name stands twice.
     """
-    header, rows = read_rows(open_pick_file(path).text, str(path))
-    if header is not None and [word.lower() for word in header] != ["old", "new"]:
-        rows.insert(0, header)
+    rows = split_rows(read_text(path), str(path))
+    if [word.lower() for word in rows[0]] == ["old", "new"]:
+        rows = rows[1:]
     if any(len(row) != 2 for row in rows):
         raise InputError("a line needs two values: old,new", where=str(path))
     twice = [old for old, count in Counter(row[0] for row in rows).items() if count > 1]
@@ -124,10 +125,9 @@ def read_renames(path: Path) -> dict[str, str]:
     return {row[0]: row[1] for row in rows}
 
 
-def _columns(file: PickFile) -> dict[str, list[str]]:
+def _table(file: PickFile) -> Table:
     if file.star is not None:
-        table = particles_of(file.star).table
-        return {label: table.column(label) for label in table.labels}
+        return particles_of(file.star).table
     header, rows = read_rows(file.text, str(file.path))
     if header is None:
         raise InputError(
@@ -135,30 +135,31 @@ def _columns(file: PickFile) -> dict[str, list[str]]:
             where=str(file.path),
             hint="halParticleId,halLabel",
         )
-    return {name: [row[n] for row in rows] for n, name in enumerate(header)}
+    columns = {name: [row[n] for row in rows] for n, name in enumerate(header)}
+    return Table.from_columns("labels", columns)
 
 
-def _label_column(columns: dict[str, list[str]], wanted: str | None, path: Path) -> str:
+def _label_column(names: list[str], wanted: str | None, path: Path) -> str:
     if wanted is not None:
-        if wanted not in columns:
+        if wanted not in names:
             raise InputError(
-                f"no column {wanted}", where=str(path), hint=did_you_mean(wanted, columns)
+                f"no column {wanted}", where=str(path), hint=did_you_mean(wanted, names)
             )
         return wanted
-    lower = {name.lower(): name for name in columns}
+    lower = {name.lower(): name for name in names}
     for name in LABEL_COLUMNS:
         if name.lower() in lower:
             return lower[name.lower()]
     raise InputError(
         "no column with labels",
         where=str(path),
-        found=first_few(list(columns), 6),
+        found=first_few(names, 6),
         hint="--label-column NAME, or --label CLASS for all rows of the file",
     )
 
 
 def _plain(label: str, renames: dict[str, str]) -> str:
-    """A class name as halcmd writes it: renamed, and ``class_1`` for a number."""
+    """A class name as halcmd writes it: renamed, ``class_1`` for 1, no answer for 0 and below."""
     label = renames.get(label.strip(), label.strip())
     if label.lower() in _NO_ANSWER:
         return UNLABELLED
@@ -166,7 +167,9 @@ def _plain(label: str, renames: dict[str, str]) -> str:
         number = float(label)
     except ValueError:
         return label
-    return f"class_{int(number)}" if number > 0 and number == int(number) else UNLABELLED
+    if number <= 0:
+        return UNLABELLED
+    return f"class_{int(number)}" if number.is_integer() else label
 
 
 def _check(labels: list[str], path: Path) -> None:
@@ -180,10 +183,10 @@ def _check(labels: list[str], path: Path) -> None:
         )
 
 
-def _first(columns: dict[str, list[str]], names: tuple[str, ...]) -> np.ndarray | None:
-    lower = {name.lower(): name for name in columns}
+def _first(table: Table, names: tuple[str, ...]) -> np.ndarray | None:
+    lower = {name.lower(): name for name in table.labels}
     found = next((lower[name.lower()] for name in names if name.lower() in lower), None)
-    return np.array(columns[found], dtype=object) if found else None
+    return np.array(table.column(found), dtype=object) if found else None
 
 
 def _picks(file: PickFile, name: str) -> Picks | None:

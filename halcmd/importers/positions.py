@@ -56,7 +56,7 @@ def resolve_positions(
     names : ndarray, shape (n,), object of str
         Normalised tomogram name of each pick.
     tomograms : mapping of str to Tomogram
-        By normalised name.
+        By normalised name; picks of other tomograms get ``nan``.
     coords_pixel_size : float, optional
         Pixel size of the coordinates in Angstrom; beats what the file says.
     apply_origins : bool
@@ -67,8 +67,10 @@ def resolve_positions(
     InputError
         Two readings fit, or all picks of a tomogram lie outside it.
     """
-    positions = np.empty_like(picks.coordinates)
+    positions = np.full_like(picks.coordinates, np.nan)
     for name in dict.fromkeys(names):
+        if name not in tomograms:
+            continue
         rows = np.flatnonzero(names == name)
         tomogram = tomograms[name]
         scale, reading = _scale(picks, rows, tomogram, coords_pixel_size)
@@ -76,7 +78,8 @@ def resolve_positions(
         shifted = apply_origins and picks.shifts_angst is not None
         if shifted and picks.shifts_angst is not None:
             positions[rows] -= picks.shifts_angst[rows]
-        _report(picks, rows, tomogram, positions[rows], reading, shifted)
+        reading += ", shifts applied" if shifted else ", shifts none"
+        _report(picks, tomogram, positions[rows], scale, reading)
     return positions
 
 
@@ -87,15 +90,15 @@ def inside(positions_xyz: np.ndarray, tomogram: Tomogram) -> np.ndarray:
 
 
 def _unshifted(picks: Picks, rows: np.ndarray, tomogram: Tomogram, scale: float) -> np.ndarray:
-    coordinates = picks.coordinates[rows]
+    coordinates: np.ndarray = picks.coordinates[rows]
     extent = tomogram.size_xyz * tomogram.pixel_size
     if picks.unit == "angstrom":
         return coordinates
     if picks.unit == "centred_angstrom":
-        return coordinates + extent / 2.0
+        return np.asarray(coordinates + extent / 2.0)
     if picks.unit == "normalised":
         return np.asarray(coordinates * extent)
-    return coordinates * scale
+    return np.asarray(coordinates * scale)
 
 
 def _scale(
@@ -108,11 +111,16 @@ def _scale(
             "centred_angstrom": "Angstrom from the centre",
             "normalised": "0..1 of the tomogram",
         }[picks.unit]
+    stated = [(source, value) for source, value in picks.pixel_sizes if value and is_set(value)]
     if option is not None:
+        for source, value in stated:
+            if differ(option, value):
+                log.warning(
+                    f"{picks.path}: --coords-angpix {option:g} A wins over {source} = {value:g} A"
+                )
         return option, f"pixels of {option:g} A (--coords-angpix)"
-    for source, value in picks.pixel_sizes:
-        if is_set(value) and value is not None:
-            return value, f"pixels of {value:g} A ({source})"
+    for source, value in stated:
+        return value, f"pixels of {value:g} A ({source})"
     own = tomogram.pixel_size
     image = picks.image_pixel_size
     if image is None or not is_set(image) or not differ(image, own):
@@ -134,7 +142,7 @@ def _tomogram_or_image_pixels(
     if len(fits) != 1:
         raise InputError(
             "the coordinates can be read in two ways",
-            where=f"{picks.particles.path}, tomogram {tomogram.name}",
+            where=f"{picks.path}, tomogram {tomogram.name}",
             found=f"voxels of the tomogram ({own:g} A) or of the images ({image:g} A); "
             + ("both fit" if fits else "neither fits"),
             hint=f"--coords-angpix {own:g} (RELION extraction) or {image:g} (Warp export)",
@@ -144,12 +152,7 @@ def _tomogram_or_image_pixels(
 
 
 def _report(
-    picks: Picks,
-    rows: np.ndarray,
-    tomogram: Tomogram,
-    positions: np.ndarray,
-    reading: str,
-    shifted: bool,
+    picks: Picks, tomogram: Tomogram, positions: np.ndarray, scale: float, reading: str
 ) -> None:
     count = int(inside(positions, tomogram).sum())
     voxels = positions / tomogram.pixel_size
@@ -159,36 +162,43 @@ def _report(
         for n, axis in enumerate("xyz")
     )
     log.info(
-        f"{tomogram.name}: {len(rows):,} picks, {picks.producer}, {reading}, shifts "
-        f"{'applied' if shifted else 'none'}; tomogram {tomogram.pixel_size:g} A "
-        f"({tomogram.pixel_size_from}); {spans}; inside {count:,}"
+        f"{tomogram.name}: {len(voxels):,} picks, {picks.producer}, {reading}; tomogram "
+        f"{tomogram.pixel_size:g} A ({tomogram.pixel_size_from}); {spans}; inside {count:,}"
     )
-    if count == len(rows):
-        _warn_of_corner(tomogram, voxels)
+    if count == len(voxels):
+        if picks.unit == "voxel":
+            _warn_of_corner(tomogram, voxels, scale)
         return
-    factor = _fitting_factor(positions, tomogram)
+    factor = _fitting_factor(positions, tomogram) if picks.unit == "voxel" else None
     advice = (
-        f"they would fit if the coordinates were {factor:g} times as large: --coords-angpix"
+        f"they would fit if the coordinates were {factor:.3g} times as large: --coords-angpix "
+        f"{factor * scale:.4g}"
         if factor
         else "check --coords, --coords-angpix and the tomogram names"
     )
-    where = f"{picks.particles.path}, tomogram {tomogram.name}"
+    where = f"{picks.path}, tomogram {tomogram.name}"
     if count == 0:
         raise InputError(
             "all picks lie outside their tomogram", where=where, found=spans, hint=advice
         )
-    if factor and count < len(rows) / 2:
-        log.warning(f"{where}: {len(rows) - count:,} picks lie outside; {advice}")
+    if factor and count < len(voxels) / 2:
+        log.warning(f"{where}: {len(voxels) - count:,} picks lie outside; {advice}")
 
 
-def _warn_of_corner(tomogram: Tomogram, voxels: np.ndarray) -> None:
+def _warn_of_corner(tomogram: Tomogram, voxels: np.ndarray, scale: float) -> None:
     """All picks in the half of x and of y next to the origin: likely a bin factor."""
+    if len(voxels) > 1 and voxels.max() * tomogram.pixel_size <= scale:
+        log.warning(
+            f"{tomogram.name}: all coordinates lie between 0 and 1; if they are shares of the "
+            "tomogram, as in Warp's template matching, give --coords normalised"
+        )
+        return
     share = voxels[:, :2].max(axis=0) / tomogram.size_xyz[:2]
-    if len(voxels) >= 20 and share.max() < 0.5:
+    if len(voxels) >= 20 and 0 < share.max() < 0.5:
         log.warning(
             f"{tomogram.name}: all picks lie in one corner ({share[0]:.0%} of x, {share[1]:.0%} of "
             f"y); if a bin factor is wrong, give --coords-angpix, such as "
-            f"{np.floor(1 / share.max()) * tomogram.pixel_size:g}"
+            f"{np.floor(1 / share.max()) * scale:.4g}"
         )
 
 

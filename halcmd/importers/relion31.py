@@ -22,7 +22,11 @@ def recognises(file: PickFile) -> bool:
     optics = file.star.table("optics")
     if optics is not None and "rlnTomoTiltSeriesPixelSize" in optics:
         return False
-    return any(all(column in table for column in COORDINATES) for table in file.star.tables)
+    tables = [t for t in file.star.tables if all(column in t for column in COORDINATES)]
+    # RELION 3.0 gives shifts in pixels, which read() would not apply.
+    return bool(tables) and not any(
+        "rlnOriginX" in table and "rlnOriginXAngst" not in table for table in tables
+    )
 
 
 def read(file: PickFile) -> Picks:
@@ -37,6 +41,8 @@ def read(file: PickFile) -> Picks:
     particles = particles_of(file.star)
     column = next((name for name in _TOMOGRAM_COLUMNS if particles.has(name)), None)
     image = _single(optics_values(particles, "rlnImagePixelSize"))
+    if image is None and particles.has("rlnPixelSize"):
+        image = _single(particles.number("rlnPixelSize"))
     micrograph = _single(optics_values(particles, "rlnMicrographPixelSize"))
     return Picks(
         path=file.path,

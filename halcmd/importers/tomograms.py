@@ -134,7 +134,7 @@ def _from_file(path: Path, option: float | None) -> Tomogram:
     volume = _open(path)
     size, source = resolve_pixel_size(
         "the tomogram",
-        [("MRC header", volume.voxel_size[0])],
+        [("MRC header", _header_size(volume, option))],
         option=option,
         option_name="--tomo-angpix",
         where=str(path),
@@ -172,7 +172,7 @@ def _from_row(star: Star, table: Table, row: int, column: str, option: float | N
     stated = series * (binning or 1.0) if is_set(series) and series is not None else None
     size, source = resolve_pixel_size(
         f"tomogram {name}",
-        [("tomograms.star", stated), ("MRC header", volume.pixel_size)],
+        [("tomograms.star", stated), ("MRC header", _header_size(volume, option))],
         option=option,
         option_name="--tomo-angpix",
         where=str(star.path),
@@ -219,6 +219,12 @@ def _search(name: str, star: Star) -> Path | None:
         return Path(name)
     folders = star.path.absolute().parents if star.path else ()
     return next((folder / name for folder in folders if (folder / name).exists()), None)
+
+
+def _header_size(volume: Volume, option: float | None) -> float:
+    """Voxel edge as the header has it; unequal ones are no error where an option wins anyway."""
+    size = volume.pixel_size if option is None else None
+    return size if size is not None else min(volume.voxel_size)
 
 
 def _open(path: Path) -> Volume:

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from halcmd.console import Advance, log, planned, progress
-from halcmd.cropping import Geometry, Intensity, cut_boxes
+from halcmd.cropping import Geometry, Intensity, check_options, cut_boxes, padded_fraction
 from halcmd.errors import InputError, OptionError, first_few
-from halcmd.formats.mrc import single_path, write_singles, write_stack
+from halcmd.formats.mrc import single_path, stack_names, write_singles, write_stack
 from halcmd.formats.star import text_of
 from halcmd.importers.picks import Picks, join_picks
 from halcmd.importers.positions import inside, resolve_all
@@ -80,6 +80,15 @@ class _Plan:
         """Pixel size of the written box: the even source box over the written one."""
         return tomogram.pixel_size * self.source_box(tomogram) / self.geometry.box
 
+    def centres_xyz(self, rows: np.ndarray, tomogram: Tomogram) -> np.ndarray:
+        """Centre voxels of the boxes, shape (n, 3), int."""
+        return np.asarray(np.rint(self.positions_xyz[rows] / tomogram.pixel_size).astype(int))
+
+    def padded_fraction(self, rows: np.ndarray, tomogram: Tomogram) -> np.ndarray:
+        """Share of each box that lies outside, shape (n,), float64."""
+        centres = self.centres_xyz(rows, tomogram)
+        return padded_fraction(centres, self.source_box(tomogram), tomogram.size_xyz)
+
 
 def extract(
     files: Sequence[Picks],
@@ -121,7 +130,9 @@ def extract(
     InputError, OptionError, DataError
         See the messages; all but DataError come before anything is written.
     """
-    _check(geometry, intensity, split)
+    check_options(geometry, intensity)
+    if not 0 <= split.fraction < 1:
+        raise OptionError("--test-fraction must be at least 0 and below 1")
     tomograms = find_tomograms(tomograms_path, pixel_size=tomogram_pixel_size)
     names = np.concatenate([_names(picks, tomograms, tomograms_path) for picks in files])
     positions = resolve_all(
@@ -138,39 +149,18 @@ def extract(
     contrast, sign = _contrast(plan)
     table = _described(plan, kept, contrast, tilt_range)
     table = split_test(table, fraction=split.fraction, by=split.by, seed=seed, gap=_gap(plan))
-    if layout == "single":
-        relion_particles(table)  # complains of missing optics before any box is cut
+    table = table.with_columns({"halImageName": _image_names(plan, kept, folder, layout)})
+    view = relion_particles(table) if layout == "single" else None
     planned(
         f"read {len(particles):,}  kept {len(kept):,}  dropped {len(reasons):,}"
         + (f" ({_count_reasons(reasons)})" if reasons else "")
     )
     _write_dropped(folder, particles, reasons)
-    table = _write_boxes(plan, kept, table, folder, sign=sign, layout=layout, float16=float16)
+    _write_boxes(plan, kept, table.text("halImageName"), sign=sign, float16=float16)
     write_particles(folder / "particles.star", table)
-    if layout == "single":
-        write_particles(folder / "relion.star", relion_particles(table))
+    if view is not None:
+        write_particles(folder / "relion.star", view)
     return ExtractResult(table, len(particles), len(reasons), folder / "particles.star")
-
-
-def _check(geometry: Geometry, intensity: Intensity, split: Split) -> None:
-    if geometry.box % 2 or geometry.box < 4:
-        raise OptionError(
-            "--box must be an even number of pixels",
-            found=str(geometry.box),
-            hint=f"--box {geometry.box + geometry.box % 2}",
-        )
-    if geometry.pixel_size is not None and geometry.binning != 1.0:
-        raise OptionError("--binning and --angpix exclude each other", hint="give one of them")
-    if geometry.binning < 1.0:
-        raise OptionError("--binning must be at least 1", found=f"{geometry.binning:g}")
-    if not 0 <= intensity.background_radius <= geometry.box // 2:
-        raise OptionError(
-            "--bg-radius must lie within the box",
-            found=f"{intensity.background_radius} for a box of {geometry.box}",
-            hint=f"0, or up to {geometry.box // 2}",
-        )
-    if not 0 <= split.fraction < 1:
-        raise OptionError("--test-fraction must be at least 0 and below 1")
 
 
 def _names(picks: Picks, tomograms: dict[str, Tomogram], path: Path) -> np.ndarray:
@@ -187,17 +177,17 @@ def _select(plan: _Plan) -> tuple[np.ndarray, dict[int, str]]:
         rows = np.flatnonzero(plan.names == name)
         within = inside(plan.positions_xyz[rows], tomogram)
         reasons |= dict.fromkeys(rows[~within].tolist(), "centre-outside-tomogram")
-        padded = _padded_fraction(plan, rows, tomogram)
-        limit = _MOST_PADDING if edge == "pad" else 0.0
-        out = rows[within & (padded > limit)]
-        word = "more-than-half-outside" if edge == "pad" else "box-reaches-out"
-        if edge == "error" and len(out):
+        padded = plan.padded_fraction(rows, tomogram)
+        if edge == "error" and np.any(padded > 0):
             raise InputError(
                 "a box reaches out of its tomogram",
                 where=f"tomogram {name}",
-                found=first_few(plan.particles.ids[out]),
+                found=first_few(plan.particles.ids[rows[padded > 0]]),
                 hint="--edge pad or --edge drop, or a smaller --box",
             )
+        limit = _MOST_PADDING if edge == "pad" else 0.0
+        out = rows[within & (padded > limit)]
+        word = "more-than-half-outside" if edge == "pad" else "box-reaches-out"
         reasons |= dict.fromkeys(out.tolist(), word)
     kept = np.array([row for row in range(len(plan.particles)) if row not in reasons], dtype=int)
     if not len(kept):
@@ -208,18 +198,6 @@ def _select(plan: _Plan) -> tuple[np.ndarray, dict[int, str]]:
             hint="check the coordinates, or a smaller --box",
         )
     return kept, reasons
-
-
-def _padded_fraction(plan: _Plan, rows: np.ndarray, tomogram: Tomogram) -> np.ndarray:
-    box = plan.source_box(tomogram)
-    start = _centres_xyz(plan, rows, tomogram) - box // 2
-    low = np.maximum(start, 0)
-    high = np.minimum(start + box, tomogram.size_xyz)
-    return np.asarray(1.0 - np.prod(np.clip(high - low, 0, None), axis=1) / box**3)
-
-
-def _centres_xyz(plan: _Plan, rows: np.ndarray, tomogram: Tomogram) -> np.ndarray:
-    return np.asarray(np.rint(plan.positions_xyz[rows] / tomogram.pixel_size).astype(int))
 
 
 def _check_sizes(plan: _Plan) -> None:
@@ -286,7 +264,7 @@ def _described(
     padded = np.zeros(len(plan.particles))
     for name in dict.fromkeys(plan.names):
         rows = np.flatnonzero(plan.names == name)
-        padded[rows] = _padded_fraction(plan, rows, plan.tomograms[name])
+        padded[rows] = plan.padded_fraction(rows, plan.tomograms[name])
     columns: dict[str, Sequence[str] | np.ndarray] = {
         "halTomogram": plan.names[kept],
         "halTomogramFile": [str(tomogram.volume.path) for tomogram in used],
@@ -313,34 +291,35 @@ def _gap(plan: _Plan) -> float:
     return float(plan.source_box(tomogram) * tomogram.pixel_size)
 
 
-def _write_boxes(
-    plan: _Plan,
-    kept: np.ndarray,
-    table: Particles,
-    folder: Path,
-    *,
-    sign: float,
-    layout: str,
-    float16: bool,
-) -> Particles:
-    """The table with halImageName, once the boxes are written."""
-    names = np.empty(len(kept), dtype=object)
+def _image_names(plan: _Plan, kept: np.ndarray, folder: Path, layout: str) -> np.ndarray:
+    """Image name of each box to be written, shape (n,), object."""
     target = folder / "Subtomograms"
+    if layout == "single":
+        return np.array([str(single_path(target, plan.particles.ids[row])) for row in kept])
+    names = np.empty(len(kept), dtype=object)
+    for name in dict.fromkeys(plan.names[kept]):
+        places = np.flatnonzero(plan.names[kept] == name)
+        names[places] = stack_names(target / f"{name}.mrcs", len(places))
+    return names
+
+
+def _write_boxes(
+    plan: _Plan, kept: np.ndarray, images: np.ndarray, *, sign: float, float16: bool
+) -> None:
+    """Write the boxes of the kept rows to where their image names say."""
+    edge = plan.geometry.box
     with progress("extracting", len(kept)) as advance:
         for name in dict.fromkeys(plan.names[kept]):
             places = np.flatnonzero(plan.names[kept] == name)
-            tomogram, rows = plan.tomograms[name], kept[places]
+            tomogram = plan.tomograms[name]
             size = plan.output_pixel_size(tomogram)
-            boxes = _boxes(plan, rows, tomogram, sign, advance)
-            if layout == "stack":
-                path = target / f"{name}.mrcs"
-                names[places] = write_stack(
-                    path, boxes, len(rows), plan.geometry.box, pixel_size=size, float16=float16
-                )
+            boxes = _boxes(plan, kept[places], tomogram, sign, advance)
+            _, is_stack, path = images[places[0]].rpartition("@")
+            if is_stack:
+                write_stack(Path(path), boxes, len(places), edge, pixel_size=size, float16=float16)
             else:
-                paths = [single_path(target, name, str(plan.particles.ids[row])) for row in rows]
-                names[places] = write_singles(paths, boxes, pixel_size=size, float16=float16)
-    return table.with_columns({"halImageName": names})
+                paths = [Path(image) for image in images[places]]
+                write_singles(paths, boxes, pixel_size=size, float16=float16)
 
 
 def _boxes(
@@ -353,7 +332,7 @@ def _boxes(
         batch = rows[start : start + size]
         yield cut_boxes(
             tomogram.volume.data,
-            _centres_xyz(plan, batch, tomogram)[:, ::-1],
+            plan.centres_xyz(batch, tomogram)[:, ::-1],
             source_box=edge,
             pixel_size=plan.output_pixel_size(tomogram),
             sign=sign,

@@ -15,7 +15,7 @@ from halcmd.formats.star import Star, number_of, read_star
 from halcmd.importers import IMPORTERS
 from halcmd.importers.picks import Picks, open_pick_file, recognise
 from halcmd.networks import NETWORKS
-from halcmd.particles import Particles, particles_of
+from halcmd.particles import Particles, particles_of, tomogram_name
 from halcmd.pixel_size import is_set, optics_values
 from halcmd.registry import load
 from halcmd.strategies import STRATEGIES
@@ -23,7 +23,6 @@ from halcmd.strategies import STRATEGIES
 Facts = dict[str, Any]
 
 _MRC_SUFFIXES = {".mrc", ".mrcs", ".rec", ".map", ".st", ".gz", ".bz2"}
-_STATISTICS_VOXELS = 2**24
 
 
 def installation() -> Facts:
@@ -82,11 +81,7 @@ def _job(folder: Path) -> Facts:
 
 
 def _mrc(volume: Volume) -> Facts:
-    stride = max(1, volume.data.size // _STATISTICS_VOXELS)
-    values = np.asarray(volume.data).reshape(-1)[::stride].astype(np.float64)
-    finite = values[np.isfinite(values)]
-    nan = _count_nan(volume.data)
-    facts: Facts = {
+    return {
         "file": str(volume.path),
         "type": "mrc",
         "producer": None,
@@ -94,19 +89,30 @@ def _mrc(volume: Volume) -> Facts:
         "voxel_size": [round(edge, 5) for edge in volume.voxel_size],
         "mode": volume.mode,
         "kind": volume.kind,
-        "nan": nan,
+        **_statistics(volume.data),
+        "warnings": [] if is_set(volume.voxel_size[0]) else ["no pixel size in the header"],
     }
-    if len(finite):
-        facts |= {"min": float(finite.min()), "max": float(finite.max())}
-        facts |= {"mean": float(finite.mean()), "sd": float(finite.std())}
-    facts["warnings"] = [] if is_set(volume.voxel_size[0]) else ["no pixel size in the header"]
-    return facts
 
 
-def _count_nan(data: np.ndarray) -> int:
-    if data.dtype.kind != "f":
-        return 0
-    return int(sum(np.isnan(section).sum() for section in data))
+def _statistics(data: np.ndarray) -> Facts:
+    """Extremes, mean and deviation of the finite values, section by section."""
+    nan = count = 0
+    total = squares = 0.0
+    low, high = np.inf, -np.inf
+    for section in data:
+        values = section.astype(np.float64).ravel()
+        nan += int(np.isnan(values).sum())
+        values = values[np.isfinite(values)]
+        if len(values):
+            low, high = min(low, values.min()), max(high, values.max())
+            count += len(values)
+            total += values.sum()
+            squares += values @ values
+    if not count:
+        return {"min": None, "max": None, "mean": None, "sd": None, "nan": nan}
+    mean = total / count
+    sd = max(squares / count - mean**2, 0.0) ** 0.5
+    return {"min": float(low), "max": float(high), "mean": float(mean), "sd": float(sd), "nan": nan}
 
 
 def _model(path: Path) -> Facts:
@@ -168,8 +174,15 @@ def _particles(particles: Particles, picks: Picks | None) -> Facts:
 
 
 def _counts(particles: Particles, picks: Picks | None) -> dict[str, int]:
-    names = picks.tomograms if picks is not None else particles.tomograms
-    return dict(Counter(str(name) for name in names if name))
+    """Particles of each tomogram, under the name that halcmd matches by."""
+    if picks is None:
+        return dict(Counter(particles.tomograms.tolist()))
+    counts = Counter(picks.tomograms.tolist())
+    names: Counter[str] = Counter()
+    for name, count in counts.items():
+        if name:
+            names[tomogram_name(name)] += count
+    return dict(names)
 
 
 def _coordinates(picks: Picks | None) -> Facts | None:
@@ -201,6 +214,8 @@ def _images(particles: Particles, warnings: list[str]) -> Facts:
         if particles.has(size_column)
         else optics_values(particles, size_column)
     )
+    if sizes is None and particles.has("rlnPixelSize"):
+        size_column, sizes = "rlnPixelSize", particles.number("rlnPixelSize")
     if sizes is not None:
         facts["pixel_size"], facts["pixel_size_from"] = float(sizes[0]), size_column
     if particles.has("halImageSize"):
@@ -208,7 +223,8 @@ def _images(particles: Particles, warnings: list[str]) -> Facts:
     elif (edges := optics_values(particles, "rlnImageSize")) is not None:
         facts["box"] = int(edges[0])
     path = Path(first.rsplit("@", 1)[-1])
-    if not path.exists():
+    folders = (Path(), *(particles.path.absolute().parents if particles.path else ()))
+    if not any((folder / path).exists() for folder in folders):
         warnings.append(f"{path} is not there; run halcmd in the project folder")
     return facts
 

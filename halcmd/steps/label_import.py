@@ -11,7 +11,7 @@ from halcmd.console import log, planned
 from halcmd.errors import InputError, OptionError, first_few
 from halcmd.importers.label_matching import match_labels
 from halcmd.importers.labels import LabelFile, read_ids
-from halcmd.matching import AMBIGUOUS, Match
+from halcmd.matching import AMBIGUOUS, NO_MATCH, Match
 from halcmd.particles import UNLABELLED, Particles, valid_label
 from halcmd.tables import write_particles
 
@@ -49,7 +49,7 @@ class Rules:
 
 @dataclass(frozen=True)
 class LabelImportResult:
-    """What was merged."""
+    """What was merged: rows of the files (matched, unmatched, ambiguous), particles (the rest)."""
 
     particles: Particles
     matched: int
@@ -108,11 +108,14 @@ def label_import(
     """
     wanted = _wanted_rows(particles, only)
     answers: dict[int, list[_Answer]] = {}
+    mentioned: set[int] = set()
     counts: Counter[str] = Counter()
     for file in files:
         match = match_labels(particles, file, way=rules.match, max_distance=rules.max_distance)
         _check_matched(file, match, rules, everything=only is None)
-        counts["unmatched"] += int((match.rows == -1).sum())
+        mentioned |= set(match.rows[match.matched].tolist())
+        counts["matched"] += int(match.matched.sum())
+        counts["unmatched"] += int((match.rows == NO_MATCH).sum())
         counts["ambiguous"] += int((match.rows == AMBIGUOUS).sum())
         source = annotator or file.path.name
         for row, label in zip(match.rows, file.labels, strict=True):
@@ -120,12 +123,13 @@ def label_import(
                 answers.setdefault(int(row), []).append(_Answer(label, source))
     merged, conflicting = _merge(particles, answers, rules)
     if rules.absent is not None:
-        merged |= _absent(particles, merged, wanted, rules.absent, annotator)
+        merged |= _absent(particles, wanted - mentioned, rules.absent, annotator)
     if not merged:
         raise InputError(
             "no label to import",
             where=", ".join(str(file.path) for file in files),
             found="every row is without an answer, or outside --only",
+            hint="--label-column with the column of the classes, such as rlnClassNumber",
         )
     changed = _check_changes(particles, merged, relabel=rules.relabel)
     _tell_missing(particles, merged, only, wanted)
@@ -135,7 +139,7 @@ def label_import(
     write_particles(folder / "particles.star", table)
     return LabelImportResult(
         table,
-        len(merged),
+        counts["matched"],
         counts["unmatched"],
         counts["ambiguous"],
         conflicting,
@@ -222,17 +226,14 @@ def _settle(given: list[_Answer], conflict: str) -> _Answer:
 
 
 def _absent(
-    particles: Particles,
-    merged: dict[int, _Answer],
-    wanted: set[int],
-    label: str,
-    annotator: str | None,
+    particles: Particles, rows: set[int], label: str, annotator: str | None
 ) -> dict[int, _Answer]:
+    """The label for those of the rows that are of the pool and have no label."""
     if not valid_label(label):
         raise OptionError("--absent is no class name", found=label)
     free = ~particles.is_answered & ~particles.is_test
-    rows = [row for row in np.flatnonzero(free) if row not in merged and row in wanted]
-    return {int(row): _Answer(label, annotator or "absent") for row in rows}
+    answer = _Answer(label, annotator or "absent")
+    return {row: answer for row in sorted(rows) if free[row]}
 
 
 def _check_changes(particles: Particles, merged: dict[int, _Answer], *, relabel: bool) -> int:

@@ -168,19 +168,14 @@ def _without_near(particles: Particles, keep: np.ndarray, distance: float, seed:
         tree = cKDTree(positions[rows])
         for place in np.lexsort((keys[rows], -certainty[rows])):
             if stays[rows[place]]:
-                near = tree.query_ball_point(positions[rows[place]], distance)
+                near = tree.query_ball_point(positions[rows[place]], np.nextafter(distance, 0))
                 stays[rows[[other for other in near if other != place]]] = False
     log.info(f"{keep.sum() - stays.sum():,} particles lie within {distance:g} A of a likelier one")
     return stays
 
 
 def _write_singles(chosen: Particles, boxes: Boxes, folder: Path) -> Particles:
-    tomograms = chosen.tomograms
-    target = folder / "Subtomograms"
-    paths = [
-        single_path(target, str(name), str(particle))
-        for name, particle in zip(tomograms, chosen.ids, strict=True)
-    ]
+    paths = [single_path(folder / "Subtomograms", str(name)) for name in chosen.ids]
     with progress("writing", len(chosen)) as advance:
         batches = _read_batches(boxes, len(chosen), advance)
         names = write_singles(paths, batches, pixel_size=boxes.pixel_size)

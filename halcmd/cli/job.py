@@ -1,0 +1,167 @@
+"""The job folder around a step: RELION's markers, log, settings, history, output nodes."""
+
+import os
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import typer
+from typer.core import TyperCommand
+
+from halcmd import __version__, console
+from halcmd.cli.config import settings_of
+from halcmd.console import log
+from halcmd.errors import Aborted, InputError, NothingToQuery
+
+if TYPE_CHECKING:
+    from halcmd.tables import HistoryRow
+
+_FOLDER_OPTIONS = ("--output", "--o")
+
+
+class Terminated(BaseException):
+    """SIGTERM has come."""
+
+
+class JobCommand(TyperCommand):
+    """A subcommand that marks its folder as failed where the command line is wrong.
+
+    RELION would wait for the marker for ever.
+    """
+
+    def make_context(self, info_name: str | None, args: list[str], *rest: Any, **extra: Any) -> Any:
+        """As in Typer."""
+        given = list(args)
+        try:
+            return super().make_context(info_name, args, *rest, **extra)
+        except typer.Exit:
+            raise
+        except Exception:
+            _mark_unstarted(_folder_in(given))
+            raise
+
+
+def check_folder(
+    folder: Path, inputs: Iterable[Path], *, overwrite: bool = False, resume: bool = False
+) -> None:
+    """Raise InputError where the run would meet, or replace, what it may not."""
+    from halcmd.formats import relion_job
+
+    if overwrite:
+        relion_job.check_apart(folder, inputs)
+    elif not resume:
+        relion_job.check_free(folder)
+
+
+@contextmanager
+def job_folder(
+    context: typer.Context,
+    folder: Path,
+    inputs: Sequence[Path],
+    *,
+    seed: int,
+    overwrite: bool = False,
+    resume: bool = False,
+    control: Path | None = None,
+) -> Iterator[None]:
+    """Prepare the folder for the block, and leave it with markers, nodes and nothing stale.
+
+    Parameters
+    ----------
+    context : typer.Context
+        Of the subcommand, for its name and settings.
+    folder : Path
+        ``--output``.
+    inputs : sequence of Path
+        Files that the step reads.
+    control : Path, optional
+        Where RELION looks for the markers, if not in the folder.
+    """
+    from halcmd.formats import relion_job
+    from halcmd.tables import running
+
+    markers = control or folder
+    try:
+        check_folder(folder, inputs, overwrite=overwrite, resume=resume)
+    except InputError:
+        _mark_unstarted(markers)
+        raise
+    step = str(context.info_name)
+    new = relion_job.prepare(folder)
+    relion_job.prepare(markers)
+    started = relion_job.file_time(folder)
+    console.add_log_file(folder / relion_job.RUN_LOG)
+    console.poll_with(lambda: relion_job.stop_if_asked(markers))
+    relion_job.write_settings(folder, step, settings_of(context))
+    token = running.set(_history(step, seed))
+    clock = time.monotonic()
+    outcome = "failure"
+    try:
+        with _terminate_on_sigterm():
+            yield
+        if overwrite:
+            relion_job.remove_stale(folder, started)
+        outcome = "success"
+        log.info(f"wrote {folder}/  ({time.monotonic() - clock:.1f} s)")
+    except NothingToQuery:
+        outcome = "success"
+        raise
+    except Aborted:
+        outcome = "aborted"
+        raise
+    finally:
+        running.reset(token)
+        console.poll_with(None)
+        if outcome == "failure" and new:
+            relion_job.discard(folder)
+        if outcome == "success":
+            relion_job.write_output_nodes(folder)
+        if markers.exists():
+            relion_job.mark(markers, outcome)
+
+
+def _mark_unstarted(folder: Path | None) -> None:
+    """Mark a job that could not begin as failed, unless an earlier run has left its marker."""
+    from halcmd.formats import relion_job
+
+    if folder is not None and folder.is_dir() and not relion_job.is_marked(folder):
+        relion_job.mark(folder, "failure")
+
+
+def _folder_in(arguments: Sequence[str]) -> Path | None:
+    """The output folder on a command line that cannot be parsed."""
+    for place, word in enumerate(arguments):
+        option, equals, value = word.partition("=")
+        if option in _FOLDER_OPTIONS:
+            following = arguments[place + 1] if place + 1 < len(arguments) else ""
+            found = value if equals else following
+            return Path(found) if found else None
+    return None
+
+
+def _history(step: str, seed: int) -> "HistoryRow":
+    from halcmd.tables import HistoryRow
+
+    command = shlex.join(["halcmd", *sys.argv[1:]])
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    moment = datetime.fromtimestamp(int(epoch), UTC) if epoch else datetime.now(UTC)
+    return HistoryRow(step, command, __version__, seed, moment.strftime("%Y-%m-%dT%H:%M:%SZ"))
+
+
+@contextmanager
+def _terminate_on_sigterm() -> Iterator[None]:
+    def terminate(number: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,182 @@
+"""halcmd train."""
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Option
+
+from halcmd.cli.options import ParticlesOption, PrecisionOption, one_of, pair
+from halcmd.cli.run import Result, Run
+from halcmd.networks import NETWORKS
+
+_PRESETS = ("default", "paper", "code")
+_AUGMENT = ("full", "flips", "none")
+_WEIGHTS = ("balanced", "none")
+
+
+def train(
+    run: Run,
+    particles: ParticlesOption,
+    init_model: Annotated[
+        Path | None,
+        Option(
+            help="Start from the weights of this model.",
+            rich_help_panel="Input",
+            metavar="FILE",
+        ),
+    ] = None,
+    preset: Annotated[
+        str,
+        Option(
+            help="default, or HAL's classifier as the paper's text or the authors' program "
+            "trains it.",
+            rich_help_panel="Model",
+            metavar="|".join(_PRESETS),
+            callback=lambda value: one_of(value, _PRESETS),
+        ),
+    ] = "default",
+    network: Annotated[
+        str | None,
+        Option(
+            help="Architecture. Default: compact; hal2021 for the other presets.",
+            rich_help_panel="Model",
+            metavar="|".join(NETWORKS),
+            callback=lambda value: one_of(value, tuple(NETWORKS)),
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        Option(
+            help="Optimiser steps, at most. Default: by the number of labels.",
+            rich_help_panel="Training",
+            min=1,
+        ),
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        Option(
+            help="Passes over the labelled particles; overrides --steps.",
+            rich_help_panel="Training",
+            min=1,
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        Option(
+            help="Particles per step. Default: 32; 128 for the other presets.",
+            rich_help_panel="Training",
+            min=2,
+        ),
+    ] = None,
+    lr: Annotated[
+        float | None,
+        Option(
+            help="Learning rate. Default: that of the preset.",
+            rich_help_panel="Training",
+            min=1e-9,
+        ),
+    ] = None,
+    weight_decay: Annotated[
+        float | None,
+        Option(
+            help="Weight decay of AdamW. Default: that of the preset.",
+            rich_help_panel="Training",
+            min=0.0,
+        ),
+    ] = None,
+    dropout: Annotated[
+        float | None,
+        Option(
+            help="Share of units dropped. Default: that of the network.",
+            rich_help_panel="Training",
+            min=0.0,
+            max=0.95,
+        ),
+    ] = None,
+    patience: Annotated[
+        int | None,
+        Option(
+            help="Evaluations without a better one before training stops; 0 = never.",
+            rich_help_panel="Training",
+            min=0,
+        ),
+    ] = None,
+    validation: Annotated[
+        float,
+        Option(
+            help="Share of the labelled particles held out, of each class; whole tomograms where "
+            "possible.",
+            rich_help_panel="Training",
+            min=0.0,
+            max=0.9,
+        ),
+    ] = 0.2,
+    class_weights: Annotated[
+        str | None,
+        Option(
+            help="As many particles of each class in a batch, or as they come. Default: balanced; "
+            "none for the other presets.",
+            rich_help_panel="Training",
+            metavar="|".join(_WEIGHTS),
+            callback=lambda value: one_of(value, _WEIGHTS),
+        ),
+    ] = None,
+    augment: Annotated[
+        str | None,
+        Option(
+            help="Half turns and shifts (flips), for half of the particles any rotation with the "
+            "missing wedge cut anew (full), or neither. Default: full; none for the other presets.",
+            rich_help_panel="Training",
+            metavar="|".join(_AUGMENT),
+            callback=lambda value: one_of(value, _AUGMENT),
+        ),
+    ] = None,
+    tilt_range: Annotated[
+        str | None,
+        Option(
+            help="First and last tilt in degrees, for rotations. Default: halTiltMin, halTiltMax.",
+            rich_help_panel="Training",
+            metavar="MIN,MAX",
+        ),
+    ] = None,
+    resume: Annotated[
+        bool,
+        Option(
+            "--resume",
+            help="Go on from the checkpoint of a run that was stopped.",
+            rich_help_panel="Training",
+        ),
+    ] = False,
+    precision: PrecisionOption = "auto",
+) -> Result:
+    """Fit the classifier to the labelled particles.
+
+    halcmd train --i Labels/particles.star --o Train/
+    """
+    from halcmd.recipes import Changes
+    from halcmd.steps import train as step
+    from halcmd.training import Compute
+
+    tilts = pair(tilt_range, "--tilt-range")
+    return step.train(
+        run.read(particles),
+        run.folder,
+        compute=Compute(run.device(), precision, run.seed),
+        preset=preset,
+        changes=Changes(
+            network=network,
+            steps=steps,
+            epochs=epochs,
+            batch=batch_size,
+            learning_rate=lr,
+            weight_decay=weight_decay,
+            dropout=dropout,
+            patience=patience,
+            class_weights=class_weights,
+            augment=augment,
+        ),
+        validation=validation,
+        tilt_range=tilts,
+        init_model=init_model,
+        resume=resume,
+    )

@@ -1,0 +1,178 @@
+"""How a network is fitted: the default recipe and the two of Du et al. 2021."""
+
+import math
+from dataclasses import dataclass, replace
+
+PRESETS = ("default", "paper", "code")
+
+_WARM_UP = 0.1
+_EPOCHS_OF_2021 = 200
+_UNKEPT_EPOCHS_OF_2021 = 50
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is fitted.
+
+    Attributes
+    ----------
+    network : str
+        A key of ``halcmd.networks.NETWORKS``.
+    steps : int
+        Optimiser steps.
+    batch : int
+        Particles per step.
+    learning_rate, weight_decay : float
+        Of AdamW; with no weight decay that is Adam.
+    one_cycle : bool
+        Learning rate rises over the first tenth and falls to zero along a cosine; else constant.
+    label_smoothing : float
+        Share of the target that is spread over all classes.
+    augment : str
+        ``full``, ``flips`` or ``none``.
+    class_weights : str
+        ``balanced``: each batch holds as many particles of each class; ``none``: as they come.
+    evaluate_every : int
+        Steps between two looks at the validation particles.
+    patience : int
+        Looks without a better one before training stops; 0 = never.
+    dropout : float or None
+        Share of units dropped; None = the network's own.
+    best_by : str
+        ``loss`` or ``accuracy`` of the validation particles decides which weights are kept;
+        of equal ones the later.
+    best_after : int
+        Weights of earlier steps are not kept.
+    """
+
+    network: str
+    steps: int
+    batch: int
+    learning_rate: float
+    weight_decay: float
+    one_cycle: bool
+    label_smoothing: float
+    augment: str
+    class_weights: str
+    evaluate_every: int
+    patience: int
+    dropout: float | None = None
+    best_by: str = "loss"
+    best_after: int = 0
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Settings that replace a preset's own; None = the preset's. Meanings as in ``Recipe``.
+
+    Attributes
+    ----------
+    epochs : int, optional
+        Passes over the labelled particles; wins over ``steps``.
+    """
+
+    network: str | None = None
+    steps: int | None = None
+    epochs: int | None = None
+    batch: int | None = None
+    learning_rate: float | None = None
+    weight_decay: float | None = None
+    dropout: float | None = None
+    patience: int | None = None
+    class_weights: str | None = None
+    augment: str | None = None
+
+
+def recipe(preset: str, n_particles: int, *, changes: Changes | None = None) -> Recipe:
+    """The recipe of a preset for so many particles.
+
+    Parameters
+    ----------
+    preset : str
+        ``default``; ``paper`` (learning rate 1e-3, batch 128, as the text states; the rest as the
+        code has it); ``code`` (Adam, learning rate 1e-4, batch 128, 200 epochs, the weights of best
+        validation accuracy after epoch 50). The last two do not augment or balance.
+    n_particles : int
+        That are trained on.
+    changes : Changes, optional
+        What differs from the preset.
+
+    References
+    ----------
+    Du et al. 2021 (btab123) and xulabs/aitom, as read in the comments of ``_of_2021``.
+    """
+    changes = changes or Changes()
+    batch = changes.batch or (_DEFAULT_BATCH if preset == "default" else _BATCH_OF_2021)
+    if preset == "default":
+        made = _default(n_particles, batch)
+    else:
+        made = _of_2021(n_particles, min(batch, n_particles), rate=_RATES_OF_2021[preset])
+    steps = changes.steps or made.steps
+    if changes.epochs is not None:
+        steps = changes.epochs * steps_per_epoch(n_particles, made.batch)
+    asked = {
+        name: value
+        for name, value in vars(changes).items()
+        if value is not None and name not in {"steps", "epochs", "batch"}
+    }
+    return replace(made, steps=steps, best_after=min(made.best_after, steps - 1), **asked)
+
+
+def steps_per_epoch(n_particles: int, batch: int) -> int:
+    """Steps in which as many particles are seen as there are."""
+    return max(-(-n_particles // batch), 1)
+
+
+def learning_rate(recipe: Recipe, step: int) -> float:
+    """The learning rate of a step, counted from 0."""
+    if not recipe.one_cycle:
+        return recipe.learning_rate
+    warm = max(round(_WARM_UP * recipe.steps), 1)
+    if step < warm:
+        return recipe.learning_rate * (step + 1) / warm
+    done = (step - warm) / max(recipe.steps - warm, 1)
+    return recipe.learning_rate * 0.5 * (1.0 + math.cos(math.pi * done))
+
+
+_DEFAULT_BATCH = 32
+_BATCH_OF_2021 = 128
+_RATES_OF_2021 = {"paper": 1e-3, "code": 1e-4}
+
+
+def _default(n_particles: int, batch: int) -> Recipe:
+    return Recipe(
+        network="compact",
+        steps=min(800 + 3 * n_particles, 4000),
+        batch=batch,
+        learning_rate=5e-3,
+        weight_decay=1e-2,
+        one_cycle=True,
+        label_smoothing=0.1,
+        augment="full",
+        class_weights="balanced",
+        evaluate_every=25,
+        patience=20,
+    )
+
+
+def _of_2021(n_particles: int, batch: int, *, rate: float) -> Recipe:
+    """Adam (the text names no optimiser), no schedule, one look at the validation set per epoch.
+
+    A batch is never larger than the training set, as with Keras.
+    """
+    epoch = steps_per_epoch(n_particles, batch)
+    return Recipe(
+        network="hal2021",
+        steps=_EPOCHS_OF_2021 * epoch,
+        batch=batch,
+        learning_rate=rate,
+        weight_decay=0.0,
+        one_cycle=False,
+        label_smoothing=0.0,
+        augment="none",
+        class_weights="none",
+        evaluate_every=epoch,
+        patience=0,
+        best_by="accuracy",
+        best_after=_UNKEPT_EPOCHS_OF_2021 * epoch,
+    )

@@ -1,0 +1,91 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from halcmd.errors import InputError
+from halcmd.importers.csv_table import read_rows
+from halcmd.importers.picks import Picks, read_picks
+
+
+def read(tmp_path, text: str, encoding: str = "utf-8") -> Picks:
+    path = tmp_path / "picks.csv"
+    path.write_bytes(text.encode(encoding))
+    return read_picks([path])[0]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x,y,z\n1.5,2,3\n4,5,6\n",
+        "1.5,2,3\n4,5,6\n",
+        "x;y;z\n1,5;2;3\n4;5;6\n",
+        "1,5;2,0;3,0\n4,0;5,0;6,0\n",
+        "1.5\t2\t3\n4\t5\t6\n",
+        "1.5 2 3\n 4   5 6\n",
+        "# a comment\nX,Y,Z\n\n1.5, 2 ,3\n4,5,6\n",
+        '"x","y","z"\r\n"1.5","2","3"\r\n4,5,6\r\n',
+        "z,score,x,y\n3,0.1,1.5,2\n6,0.2,4,5\n",
+        "x;y;z\n1,5;2;3\n4;5;6\n;;\n",
+    ],
+)
+def test_the_spellings_of_a_spreadsheet_are_read(tmp_path, text):
+    picks = read(tmp_path, text)
+    assert picks.coordinates.tolist() == [[1.5, 2.0, 3.0], [4.0, 5.0, 6.0]]
+    assert picks.tomograms.tolist() == ["", ""]
+
+
+def test_a_byte_order_mark_is_no_part_of_the_header(tmp_path):
+    assert read(tmp_path, "x,y,z\n1,2,3\n", "utf-8-sig").coordinates.tolist() == [[1, 2, 3]]
+
+
+def test_the_tomogram_stands_in_a_fourth_column_or_by_name(tmp_path):
+    assert read(tmp_path, "1,2,3,TS_01\n").tomograms.tolist() == ["TS_01"]
+    assert read(tmp_path, "Tomo;x;y;z\n001;1;2;3\n").tomograms.tolist() == ["001"]
+
+
+def test_every_field_is_kept_as_it_stood(tmp_path):
+    particles = read(tmp_path, "x,y,z,my score,Klasse 1\n1,2,3,0.10,a b\n").particles
+    names = ["halSourceX", "halSourceY", "halSourceZ", "halSourceMyScore", "halSourceKlasse1"]
+    assert particles.table.labels == names
+    assert [particles.text(name)[0] for name in names] == ["1", "2", "3", "0.10", "a b"]
+
+
+def test_halcmds_own_positions_are_in_angstrom(tmp_path):
+    head = "halParticleId,halTomogram," + ",".join(f"halPosition{a}Angst" for a in "XYZ")
+    picks = read(tmp_path, f"{head},halLabel\nT/1,T,10.5,20,30,\n")
+    assert (picks.unit, picks.coordinates.tolist()) == ("angstrom", [[10.5, 20.0, 30.0]])
+    assert picks.tomograms.tolist() == ["T"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x,y\n1,2\n", "no column z"),
+        ("x,y,z\n", "no rows"),
+        ("x,y,z\n1,2\n", "2 values for 3 columns"),
+        ("x,y,z\n1,2,three\n", "z must be a number"),
+        ("x,y,z\n1,2,nan\n", "z must be a number"),
+        ("x,x,z\n1,2,3\n", "stands twice"),
+        ("1,2,3,4,5\n", "without a header line"),
+        ("TS_01,1,2,3\nTS_02,1,2,3\n", "no column x"),
+    ],
+)
+def test_a_table_that_cannot_be_read_says_why(tmp_path, text, message):
+    (tmp_path / "picks.csv").write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_picks([tmp_path / "picks.csv"], name="csv")
+
+
+CELL = st.text(
+    st.characters(codec="ascii", categories=["L", "N"], include_characters=" .-"), max_size=8
+)
+
+
+@given(st.lists(st.lists(CELL, min_size=3, max_size=3), min_size=1, max_size=6))
+def test_cells_come_back_from_any_delimiter(rows):
+    rows = [[cell.strip() for cell in row] for row in rows if any(cell.strip() for cell in row)]
+    if not rows:
+        return
+    for delimiter in ",;\t":
+        lines = [delimiter.join(row) for row in [["a", "b", "c"], *rows]]
+        assert read_rows("\n".join(lines), "t") == (["a", "b", "c"], rows)

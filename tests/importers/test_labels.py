@@ -1,0 +1,106 @@
+import numpy as np
+import pytest
+
+from halcmd.errors import InputError
+from halcmd.formats.files import write_text
+from halcmd.importers.labels import LabelFile, read_ids, read_labels, read_renames
+from halcmd.particles import new_particles
+from halcmd.tables import write_particles
+
+
+def read(tmp_path, text: str, **options: object) -> LabelFile:
+    write_text(tmp_path / "labels.csv", text)
+    return read_labels(tmp_path / "labels.csv", **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("ribosome", "ribosome"),
+        (" ribosome ", "ribosome"),
+        ("3", "class_3"),
+        ("3.0", "class_3"),
+        ("0", "unlabelled"),
+        ("-1", "unlabelled"),
+        ("", "unlabelled"),
+        ("NaN", "unlabelled"),
+        ("None", "unlabelled"),
+        ("NA", "unlabelled"),
+        ("<NA>", "unlabelled"),
+        ("unlabelled", "unlabelled"),
+        ("skip", "skip"),
+        ("junk", "junk"),
+    ],
+)
+def test_answers_are_read_as_classes(tmp_path, text, label):
+    assert read(tmp_path, f"id,label\nT/1,{text}\n").labels.tolist() == [label]
+
+
+@pytest.mark.parametrize("column", ["halLabel", "label", "Label", "CLASS", "rlnClassNumber"])
+def test_the_column_of_the_labels_is_found(tmp_path, column):
+    assert read(tmp_path, f"id,{column},other\nT/1,2,x\n").labels.tolist() == ["class_2"]
+
+
+def test_the_first_known_column_wins_and_any_can_be_named(tmp_path):
+    text = "id,rlnClassNumber,label,mine\nT/1,2,apo,holo\n"
+    assert read(tmp_path, text).labels.tolist() == ["apo"]
+    assert read(tmp_path, text, column="mine").labels.tolist() == ["holo"]
+    assert read(tmp_path, text, one_label="all").labels.tolist() == ["all"]
+    with pytest.raises(InputError) as error:
+        read(tmp_path, text, column="mines")
+    assert error.value.hint == "did you mean mine?"
+
+
+def test_what_identifies_a_row_is_read(tmp_path):
+    file = read(tmp_path, "Particle_ID,Image,x,y,z,tomo,label\nT/1,a.mrc,1,2,3,T,apo\n")
+    assert file.ids is not None
+    assert file.ids.tolist() == ["T/1"]
+    assert file.images is not None
+    assert file.images.tolist() == ["a.mrc"]
+    assert file.picks is not None
+    np.testing.assert_array_equal(file.picks.coordinates, [[1, 2, 3]])
+    bare = read(tmp_path, "name,label\nfoo,apo\n")
+    assert (bare.ids, bare.images, bare.picks) == (None, None, None)
+
+
+def test_labels_stand_in_star_files_too(tmp_path):
+    table = new_particles({"halParticleId": ["T/1"], "rlnClassNumber": ["2"]})
+    write_particles(tmp_path / "p.star", table)
+    file = read_labels(tmp_path / "p.star", renames={"2": "apo"})
+    assert file.labels.tolist() == ["apo"]
+
+
+@pytest.mark.parametrize("text", ["old,new\n1,apo\n2,holo\n", "1,apo\n2,holo\n", "1;apo\n2;holo\n"])
+def test_renames_with_and_without_a_header(tmp_path, text):
+    write_text(tmp_path / "r.csv", text)
+    assert read_renames(tmp_path / "r.csv") == {"1": "apo", "2": "holo"}
+
+
+def test_a_single_rename_is_enough(tmp_path):
+    write_text(tmp_path / "r.csv", "70S,ribosome\n")
+    assert read_renames(tmp_path / "r.csv") == {"70S": "ribosome"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("a,b,c\n", "two values"), ("a,b\na,c\n", "stands twice"), ("\n", "no rows")],
+)
+def test_renames_that_make_no_sense_stop(tmp_path, text, message):
+    write_text(tmp_path / "r.csv", text)
+    with pytest.raises(InputError, match=message):
+        read_renames(tmp_path / "r.csv")
+
+
+def test_ids_are_read_from_star_and_csv(tmp_path):
+    write_particles(tmp_path / "p.star", new_particles({"halParticleId": ["T/1", "T/2"]}))
+    write_text(tmp_path / "p.csv", "id\nT/1\nT/2\n")
+    assert read_ids(tmp_path / "p.star") == read_ids(tmp_path / "p.csv") == {"T/1", "T/2"}
+    write_text(tmp_path / "q.csv", "name\nT/1\n")
+    with pytest.raises(InputError, match="no column halParticleId"):
+        read_ids(tmp_path / "q.csv")
+
+
+def test_a_list_of_ids_may_be_one_line_of_text_only(tmp_path):
+    write_text(tmp_path / "q.csv", "halParticleId\n")
+    with pytest.raises(InputError, match="no rows"):
+        read_ids(tmp_path / "q.csv")

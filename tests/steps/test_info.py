@@ -1,0 +1,266 @@
+"""info: what each kind of file is, under the names that cli.md gives."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from halcmd import __version__
+from halcmd.errors import InputError
+from halcmd.formats import relion_job
+from halcmd.formats.model import ModelInfo, write_model
+from halcmd.formats.mrc import open_volume, write_stack, write_volume
+from halcmd.importers import IMPORTERS
+from halcmd.networks import NETWORKS
+from halcmd.particles import new_particles
+from halcmd.steps.info import describe, installation, lines_of
+from halcmd.strategies import STRATEGIES
+from halcmd.tables import HistoryRow, running, write_particles
+
+PICKS = {"file", "type", "producer", "particles", "tomograms", "coordinates", "images", "labels"}
+COORDINATES = {"unit", "pixel_size", "pixel_size_from", "min", "max"}
+IMAGES = {"kind", "pixel_size", "pixel_size_from", "box"}
+
+
+def facts_of(path: Path) -> dict[str, object]:
+    """The facts, which must be JSON and readable as lines."""
+    facts = describe(path)
+    assert json.loads(json.dumps(facts, allow_nan=False)) == facts
+    assert all(isinstance(line, str) for line in lines_of(facts))
+    return facts
+
+
+# Rows, tomograms, and range of coordinates as shared/data/star/INDEX.md states them.
+REAL = {
+    "r31_refined_hiv.star": ("relion31", 57, {"TS_01": 57}, [259.226, 858.427, 349.444]),
+    "r31_tm_bin6_raw.star": ("relion31", 1600, {"0243": 800, "0360": 800}, [1.667] * 3),
+    "r31_tm_bin6.star": ("relion31", 177, None, [1.667, 5.0, 168.333]),
+    "r30_warp1_3ptcl.star": ("relion31", 3, {"01006": 3}, [115.955, 733.955, 366.455]),
+    "r30_warp1_angles_last.star": ("relion31", 16, {"tomo_ts01": 16}, [766.5, 544.5, 582.261]),
+    "r50_annot_TS_45_particles.star": ("relion31", None, None, None),
+    "r50_annot_TS_54_particles.star": ("relion31", None, None, None),
+    "pytom_SPEF1MT2_001.star": ("relion31", None, None, [12.0, 11.0, 67.0]),
+    "chlamy_clathrin.star": ("relion31", None, None, [60.0, 60.0, 224.001]),
+}
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_real_picks_are_described(shared, name):
+    producer, count, tomograms, low = REAL[name]
+    facts = facts_of(shared / "star" / name)
+    assert set(facts) >= PICKS | {"warnings"}
+    assert (facts["file"], facts["producer"]) == (str(shared / "star" / name), producer)
+    coordinates, images = facts["coordinates"], facts["images"]
+    assert isinstance(coordinates, dict)
+    assert isinstance(images, dict)
+    assert set(coordinates) == COORDINATES
+    assert set(images) == IMAGES
+    assert coordinates["unit"] == "voxel"
+    if count is not None:
+        assert facts["particles"] == count
+    if tomograms is not None:
+        assert facts["tomograms"] == tomograms
+    assert sum(facts["tomograms"].values()) == facts["particles"]  # type: ignore[attr-defined]
+    if low is not None:
+        assert coordinates["min"] == pytest.approx(low)
+
+
+NO_PARTICLES = {
+    "pipeline_short",
+    "r50_optset_list_emptystring",
+    "warp2_matching_optimisation_set",
+}
+
+
+def test_every_real_star_file_is_described_or_refused_by_name(shared):
+    for path in sorted((shared / "star").glob("*.star")):
+        if path.stem in NO_PARTICLES:
+            with pytest.raises(InputError, match="no table of particles") as error:
+                describe(path)
+            assert path.name in str(error.value.where)
+            continue
+        facts = facts_of(path)
+        assert facts["type"] in {"picks", "particles", "tomograms"}
+        assert facts["file"] == str(path)
+
+
+def test_images_of_particles_are_described(shared, in_tmp):
+    facts = facts_of(shared / "star" / "r31_refined_hiv.star")
+    assert facts["type"] == "particles"
+    assert facts["images"] == {
+        "kind": "single",
+        "pixel_size": 5.0,
+        "pixel_size_from": "rlnImagePixelSize",
+        "box": 64,
+    }
+    assert "is not there" in str(facts["warnings"])
+    stacks = facts_of(shared / "star" / "r50_polish_particles.star")
+    assert stacks["images"]["kind"] == "stack2d"  # type: ignore[index]
+    picks = facts_of(shared / "real" / "microtubule" / "picks.star")
+    assert picks["type"] == "picks"
+    assert picks["images"] == dict.fromkeys(IMAGES) | {"kind": "none"}
+    assert picks["tomograms"] == {"13pf_MT": 69}
+    assert picks["coordinates"]["max"] == [76.98, 184.0, 18.03]  # type: ignore[index]
+
+
+def test_images_beside_the_table_are_found_from_anywhere(shared, in_tmp):
+    facts = facts_of(shared / "real" / "mixed28" / "particles.star")
+    assert facts["warnings"] == []
+
+
+def test_halcmds_own_table_is_described(in_tmp, rng):
+    boxes = rng.normal(size=(3, 8, 8, 8)).astype(np.float32)
+    names = write_stack(Path("T.mrcs"), [boxes], 3, 8, pixel_size=10.0)
+    columns = {
+        "halParticleId": ["T/1", "T/2", "T/3"],
+        "halTomogram": ["T"] * 3,
+        "halPositionXAngst": ["1.0", "2.0", "3.0"],
+        "halPositionYAngst": ["1.0", "2.0", "3.0"],
+        "halPositionZAngst": ["1.0", "2.0", "4.0"],
+        "halImageName": names,
+        "halImagePixelSize": ["10.0"] * 3,
+        "halImageSize": ["8"] * 3,
+        "halLabel": ["apo", "unlabelled", "apo"],
+        "halSplit": ["pool", "test", "pool"],
+    }
+    write_particles(Path("p.star"), new_particles(columns))
+    facts = facts_of(Path("p.star"))
+    assert (facts["type"], facts["producer"], facts["particles"]) == ("particles", "halcmd", 3)
+    assert facts["coordinates"] == {
+        "unit": "angstrom",
+        "pixel_size": None,
+        "pixel_size_from": None,
+        "min": [1.0, 1.0, 1.0],
+        "max": [3.0, 3.0, 4.0],
+    }
+    assert facts["images"] == {
+        "kind": "stack",
+        "pixel_size": 10.0,
+        "pixel_size_from": "halImagePixelSize",
+        "box": 8,
+    }
+    assert facts["labels"] == {"apo": 2, "unlabelled": 1}
+    assert facts["split"] == {"pool": 2, "test": 1}
+    assert facts["warnings"] == []
+
+
+def test_csv_picks_are_described(in_tmp):
+    Path("p.csv").write_text("x,y,z,tomogram\n1,2,3,rec_TS_01.mrc\n4,5,6,TS_01\n")
+    facts = facts_of(Path("p.csv"))
+    assert (facts["type"], facts["producer"], facts["particles"]) == ("picks", "csv", 2)
+    assert facts["tomograms"] == {"TS_01": 2}
+    assert facts["file"] == "p.csv"
+
+
+def test_tomograms_star_is_described(shared):
+    facts = facts_of(shared / "star" / "r50_tomograms_denoised.star")
+    assert facts["type"] == "tomograms"
+    assert len(facts["tomograms"]) == 5  # type: ignore[arg-type]
+    assert facts["voxel_size"] == [10.0]
+
+
+def test_volumes_are_described(in_tmp, shared):
+    path = shared / "star" / "mrc" / "EMD-3197.map"
+    facts = facts_of(path)
+    assert facts["shape"] == [20, 20, 20]
+    assert facts["voxel_size"] == pytest.approx([11.4] * 3)
+    assert (facts["type"], facts["kind"], facts["mode"], facts["nan"]) == ("mrc", "volume", 2, 0)
+    assert facts["mean"] == pytest.approx(0.783612, rel=1e-5)
+    assert facts["sd"] == pytest.approx(2.39995, rel=1e-5)
+    assert (facts["min"], facts["max"]) == pytest.approx((-4.13375, 5.55674), abs=0.03)
+    facts = facts_of(shared / "star" / "mrc" / "warp2_2dstack.mrcs")
+    assert (facts["kind"], facts["shape"]) == ("image_stack", [37, 32, 32])
+    with pytest.raises(InputError, match="cut off"):
+        describe(shared / "star" / "mrc" / "neg_header_only.mrc")
+
+
+def test_a_stack_and_its_missing_values_are_described(in_tmp, rng):
+    boxes = rng.normal(size=(3, 8, 8, 8)).astype(np.float32)
+    write_stack(Path("T.mrcs"), [boxes], 3, 8, pixel_size=1.0)
+    data = np.memmap("T.mrcs", np.float32, "r+", offset=1024, shape=boxes.shape)
+    data[1, 2, 3, :4] = np.nan
+    data.flush()
+    facts = facts_of(Path("T.mrcs"))
+    assert (facts["kind"], facts["shape"], facts["nan"]) == ("volume_stack", [3, 8, 8, 8], 4)
+    assert facts["mean"] == pytest.approx(float(np.nanmean(data)), abs=1e-6)
+    assert facts["warnings"] == ["no pixel size in the header"]
+
+
+def test_single_extremes_are_not_missed(in_tmp):
+    volume = np.zeros((8, 8, 8), dtype=np.float32)
+    volume[3, 3, 3] = 9.0
+    write_volume(Path("v.mrc"), volume, 10.0)
+    facts = facts_of(Path("v.mrc"))
+    assert (facts["min"], facts["max"]) == (0.0, 9.0)
+    assert open_volume(Path("v.mrc")).pixel_size == 10.0
+
+
+def test_a_job_folder_is_described(in_tmp):
+    folder = Path("Label")
+    relion_job.prepare(folder)
+    with pytest.raises(InputError, match="no halcmd job"):
+        describe(folder)
+    token = running.set(HistoryRow("label-import", "halcmd label-import", "0", 0, "2026-01-01"))
+    write_particles(folder / "particles.star", new_particles({"halParticleId": ["T/1"]}))
+    running.reset(token)
+    relion_job.mark(folder, "success")
+    facts = facts_of(folder)
+    assert (facts["type"], facts["state"], facts["outputs"]) == (
+        "job",
+        "success",
+        ["particles.star"],
+    )
+    assert facts["particles"]["particles"] == 1  # type: ignore[index]
+    assert facts["history"] == ["halcmd label-import"]
+
+
+def test_a_model_is_described(in_tmp):
+    info = ModelInfo(
+        network="compact",
+        widths=(8, 16),
+        dropout=0.1,
+        classes={"holo": 1, "apo": 2},
+        box=32,
+        pixel_size=10.0,
+        contrast="bright",
+        tilt_range=(-60.0, 60.0),
+        provenance={"labelled": {"apo": 3, "holo": 4}},
+    )
+    tensors = {"a": torch.zeros(3, 4), "b": torch.zeros(5)}
+    write_model(Path("model.safetensors"), tensors, info)
+    facts = facts_of(Path("model.safetensors"))
+    assert facts == {
+        "file": "model.safetensors",
+        "type": "model",
+        "producer": "halcmd",
+        "network": "compact",
+        "classes": ["holo", "apo"],
+        "box": 32,
+        "pixel_size": 10.0,
+        "contrast": "bright",
+        "normalisation": "zscore",
+        "parameters": 17,
+        "trained_on": {"labelled": {"apo": 3, "holo": 4}},
+        "format_version": 1,
+        "warnings": [],
+    }
+
+
+def test_the_installation_is_described():
+    facts = installation()
+    assert json.loads(json.dumps(facts)) == facts
+    assert facts["version"] == __version__
+    assert facts["torch"] == torch.__version__
+    assert facts["devices"][0] == "cpu"
+    assert facts["importers"] == list(IMPORTERS)
+    assert facts["strategies"] == list(STRATEGIES)
+    assert facts["networks"] == list(NETWORKS)
+
+
+@pytest.mark.parametrize("name", ["nothing.star", "nothing.mrc", "nothing.safetensors", "nothing"])
+def test_a_missing_file_is_named(in_tmp, name):
+    with pytest.raises(InputError) as error:
+        describe(Path(name))
+    assert name in str(error.value.where)

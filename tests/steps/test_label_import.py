@@ -1,0 +1,376 @@
+"""label-import: every way that labels come back, and every way that they could go astray."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from halcmd.console import log
+from halcmd.cropping import Geometry, Intensity
+from halcmd.errors import InputError, OptionError
+from halcmd.formats.mrc import write_volume
+from halcmd.importers.labels import read_labels, read_renames
+from halcmd.importers.picks import read_picks
+from halcmd.particles import Particles, new_particles
+from halcmd.steps.extract import Split, extract
+from halcmd.steps.label_import import LabelImportResult, Rules, label_import
+from halcmd.tables import read_particles, write_particles
+
+
+@pytest.fixture(autouse=True)
+def _log(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    log.propagate = True
+    caplog.set_level(logging.INFO, logger="halcmd")
+    yield
+    log.propagate = False
+
+
+def table(count: int = 4, **columns: Sequence[object]) -> Particles:
+    ids = [f"T/{n:06d}" for n in range(1, count + 1)]
+    return new_particles({"halParticleId": ids, **columns})
+
+
+def run(
+    particles: Particles,
+    labels: str | Path | list[Path],
+    folder: Path,
+    *,
+    rules: Rules | None = None,
+    reading: dict[str, object] | None = None,
+    **options: object,
+) -> LabelImportResult:
+    """Import from the text of a file, or from files."""
+    if isinstance(labels, str):
+        path = folder / "labels.csv"
+        path.write_text(labels)
+        labels = path
+    paths = labels if isinstance(labels, list) else [labels]
+    files = [read_labels(path, **(reading or {})) for path in paths]  # type: ignore[arg-type]
+    return label_import(particles, files, folder, rules=rules or Rules(), **options)  # type: ignore[arg-type]
+
+
+def test_labels_by_id_go_to_their_particles(tmp_path):
+    text = "halParticleId,halLabel\nT/000003,ribosome\nT/000001,junk\nT/000002,\n"
+    result = run(table(), text, tmp_path)
+    assert result.particles.labels.tolist() == ["junk", "unlabelled", "ribosome", "unlabelled"]
+    assert result.summary() == {
+        "matched": 3,
+        "unmatched": 0,
+        "ambiguous": 0,
+        "conflicting": 0,
+        "changed": 0,
+        "labels": {"junk": 1, "ribosome": 1},
+    }
+    written = read_particles([tmp_path / "particles.star"])
+    assert written.labels.tolist() == result.particles.labels.tolist()
+    assert written.text("halLabelSource").tolist() == ["labels.csv", "none", "labels.csv", "none"]
+    assert written.text("halLabelRound").tolist() == ["1", "0", "1", "0"]
+    assert written.class_numbers() == {"junk": 1, "ribosome": 2}
+
+
+def test_the_next_round_adds_to_the_first(tmp_path):
+    first = run(table(), "halParticleId,label\nT/000001,apo\n", tmp_path).particles
+    second = run(
+        first, "halParticleId,label\nT/000002,zap\nT/000001,apo\n", tmp_path, annotator="Eva B"
+    ).particles
+    assert second.labels.tolist()[:2] == ["apo", "zap"]
+    assert second.text("halLabelRound").tolist()[:2] == ["1", "2"]
+    assert second.text("halLabelSource").tolist()[:2] == ["labels.csv", "Eva_B"]
+    third = run(second, "halParticleId,label\nT/000003,aaa\n", tmp_path, label_round=9).particles
+    assert third.text("halLabelRound").tolist()[:3] == ["1", "2", "9"]
+    assert third.class_numbers() == {"apo": 1, "zap": 2, "aaa": 3}
+
+
+SPREADSHEET = st.tuples(
+    st.permutations(range(12)),
+    st.lists(st.sampled_from(["apo", "holo", "junk", ""]), min_size=12, max_size=12),
+    st.sampled_from([",", ";", "\t"]),
+    st.booleans(),
+    st.booleans(),
+)
+
+
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(SPREADSHEET)
+def test_shuffled_rows_and_spreadsheet_habits_never_mix_up_particles(tmp_path_factory, habits):
+    order, labels, delimiter, windows, by_name = habits
+    folder = tmp_path_factory.mktemp("labels")
+    ids = [f"T{n % 3}/{n:06d}" for n in range(12)]
+    images = [f"{n + 1:06d}@Extract/Subtomograms/T{n % 3}.mrcs" for n in range(12)]
+    particles = new_particles({"halParticleId": ids, "halImageName": images})
+    if not any(labels):
+        labels[0] = "apo"
+    keys, head = (images, "halImageName") if by_name else (ids, "Particle_ID")
+    rows = [["0,5", f'"{keys[n]}"', labels[n]] for n in order]
+    lines = [["score", head, "Label"], *rows, ["", "", ""]]
+    end = "\r\n" if windows else "\n"
+    if delimiter == ",":
+        lines = [[line[0].replace(",", "."), *line[1:]] for line in lines]
+    text = end.join(delimiter.join(line) for line in lines) + end
+    path = folder / "labels.csv"
+    path.write_bytes((b"\xef\xbb\xbf" if windows else b"") + text.encode())
+    result = run(particles, path, folder)
+    assert result.particles.ids.tolist() == ids
+    assert result.particles.labels.tolist() == [label or "unlabelled" for label in labels]
+
+
+def test_real_labels_are_matched_by_image_name(tmp_path, shared):
+    folder = shared / "real" / "mixed28"
+    particles = read_particles([folder / "particles.star"])
+    result = run(particles, folder / "labels.tsv", tmp_path)
+    assert result.labels == {"background": 47, "microtubule": 22, "ribosome": 20}
+    assert (result.matched, result.unmatched, result.changed) == (89, 0, 0)
+    for name, label in zip(particles.text("rlnImageName"), result.particles.labels, strict=True):
+        kind = {"U": "ribosome", "m": "microtubule", "b": "background"}
+        letter = Path(name).name.replace("13pf_MT_", "")[0]
+        assert label == kind[letter]
+
+
+@pytest.fixture(scope="module")
+def microtubule(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Particles:
+    job = tmp_path_factory.mktemp("Extract")
+    folder = shared / "real" / "microtubule"
+    return extract(
+        read_picks([folder / "picks.star"]),
+        folder / "13pf_MT.mrc",
+        job,
+        geometry=Geometry(16),
+        intensity=Intensity("bright"),
+        split=Split(),
+    ).particles
+
+
+def test_real_labels_are_matched_by_coordinates(tmp_path, shared, microtubule):
+    picks = shared / "real" / "microtubule" / "picks.star"
+    reading = {"column": "rlnGroupName"}
+    result = run(microtubule, picks, tmp_path, reading=reading)
+    assert result.particles.labels.tolist() == microtubule.text("rlnGroupName").tolist()
+    assert result.labels == {"background": 47, "microtubule": 22}
+
+
+def test_moved_picks_find_their_particle_within_the_distance(tmp_path, shared, microtubule):
+    text = (shared / "real" / "microtubule" / "picks.star").read_text()
+    head, _, rows = text.partition("#5\n")
+    lines = [line.split() for line in rows.strip().splitlines()]
+    moved = [f"{n} {float(x) + 1.2:.2f} {y} {z} {c}" for n, x, y, z, c in reversed(lines)]
+    path = tmp_path / "moved.star"
+    path.write_text(f"{head}#5\n" + "\n".join(moved) + "\n")
+    reading = {"column": "rlnGroupName"}
+    result = run(microtubule, path, tmp_path, reading=reading)
+    assert result.particles.labels.tolist() == microtubule.text("rlnGroupName").tolist()
+    with pytest.raises(InputError, match="not in the table"):
+        run(microtubule, path, tmp_path, reading=reading, rules=Rules(max_distance=10.0))
+
+
+def test_a_place_between_two_particles_is_ambiguous(tmp_path, microtubule):
+    a, b = microtubule.positions[:2] / 10.52
+    x, y, z = (a + b) / 2
+    text = f"x,y,z,tomogram,label\n{x},{y},{z},13pf_MT,apo\n"
+    with pytest.raises(InputError, match="fit several particles"):
+        run(microtubule, text, tmp_path, rules=Rules(max_distance=100.0))
+
+
+def test_labels_of_other_tomograms_can_be_left_out(tmp_path, microtubule, caplog):
+    x, y, z = microtubule.positions[3] / 10.52
+    text = f"x,y,z,tomogram,label\n{x},{y},{z},13pf_MT,apo\n{x},{y},{z},TS_99,apo\n"
+    with pytest.raises(InputError, match="not in the table"):
+        run(microtubule, text, tmp_path)
+    result = run(microtubule, text, tmp_path, rules=Rules(allow_unmatched=True))
+    assert (result.matched, result.unmatched) == (1, 1)
+    assert np.flatnonzero(result.particles.is_answered).tolist() == [3]
+    assert "left out" in caplog.text
+
+
+def test_an_id_at_another_place_is_not_the_same_particle(tmp_path, microtubule):
+    other = microtubule.with_columns(
+        {
+            "halPositionXAngst": [f"{x + 50:.2f}" for x in microtubule.number("halPositionXAngst")],
+            "halLabel": ["apo"] * len(microtubule),
+        }
+    )
+    write_particles(tmp_path / "other.star", other)
+    for name in ("other.star", "other.csv"):
+        if name.endswith("csv"):
+            columns = ["halParticleId", *(f"halPosition{a}Angst" for a in "XYZ"), "halLabel"]
+            rows = zip(*(other.text(column) for column in columns), strict=True)
+            lines = [",".join(columns), *(",".join(row) for row in rows)]
+            (tmp_path / name).write_text("\n".join(lines))
+        with pytest.raises(InputError, match="same id stands at another place"):
+            run(microtubule, tmp_path / name, tmp_path)
+        rules = Rules(max_distance=60.0)
+        assert run(microtubule, tmp_path / name, tmp_path, rules=rules).matched == 69
+    assert not microtubule.is_answered.any()
+
+
+def test_a_subset_selection_labels_by_presence_and_absence(tmp_path):
+    particles = table(4, halSplit=["pool", "pool", "test", "pool"])
+    kept = tmp_path / "selected.star"
+    write_particles(kept, particles.take([1]))
+    result = run(
+        particles,
+        kept,
+        tmp_path,
+        reading={"one_label": "ribosome"},
+        rules=Rules(absent="junk"),
+    )
+    assert result.particles.labels.tolist() == ["junk", "ribosome", "unlabelled", "junk"]
+    assert result.labels == {"junk": 2, "ribosome": 1}
+    assert result.matched == 1
+    with pytest.raises(OptionError, match="--absent"):
+        run(particles, "id,label\nT/000001,apo\n", tmp_path, rules=Rules(absent="70S"))
+
+
+def test_a_row_without_an_answer_is_not_absent(tmp_path):
+    text = "halParticleId,label\nT/000001,apo\nT/000002,\n"
+    result = run(table(), text, tmp_path, rules=Rules(absent="junk"))
+    assert result.particles.labels.tolist() == ["apo", "unlabelled", "junk", "junk"]
+
+
+def test_only_takes_labels_for_the_rows_asked_for(tmp_path, caplog):
+    write_particles(tmp_path / "query.star", table().take([1, 3]))
+    text = "halParticleId,label\nT/000001,apo\nT/000002,apo\nX/000009,apo\n"
+    result = run(table(), text, tmp_path, only=tmp_path / "query.star")
+    assert np.flatnonzero(result.particles.is_answered).tolist() == [1]
+    assert "1 of 2 particles got no label" in caplog.text
+    (tmp_path / "other.csv").write_text("halParticleId\nX/1\n")
+    with pytest.raises(InputError, match="no particle of --only"):
+        run(table(), text, tmp_path, only=tmp_path / "other.csv")
+
+
+def test_answers_may_become_the_test_set(tmp_path):
+    text = "halParticleId,label\nT/000001,apo\nT/000003,apo\n"
+    result = run(table(), text, tmp_path, rules=Rules(split="test"))
+    assert result.particles.is_test.tolist() == [True, False, True, False]
+    with pytest.raises(InputError, match="would move to pool") as error:
+        run(result.particles, text, tmp_path, rules=Rules(split="pool"))
+    assert "--relabel" in str(error.value.hint)
+    rules = Rules(split="pool", relabel=True)
+    assert not run(result.particles, text, tmp_path, rules=rules).particles.is_test.any()
+
+
+def test_classes_are_renamed_and_numbers_get_a_name(tmp_path):
+    (tmp_path / "renames.csv").write_text("70S,ribosome\n")
+    renames = read_renames(tmp_path / "renames.csv")
+    text = "id,rlnClassNumber\nT/000001,2\nT/000002,70S\nT/000003,-1\nT/000004,0\n"
+    result = run(table(), text, tmp_path, reading={"renames": renames})
+    assert result.particles.labels.tolist() == ["class_2", "ribosome", "unlabelled", "unlabelled"]
+
+
+@pytest.mark.parametrize("label", ["70S", "a b", "1.5", "true", "ä", "?"])
+def test_a_class_name_that_is_not_allowed_stops(tmp_path, label):
+    with pytest.raises(InputError, match="may not be called so") as error:
+        run(table(), f"id,label\nT/000001,{label}\n", tmp_path)
+    assert label in str(error.value.found)
+
+
+@pytest.mark.parametrize(
+    ("conflict", "expected"), [("first", "apo"), ("last", "holo"), ("majority", "holo")]
+)
+def test_contradictory_answers_need_a_rule(tmp_path, conflict, expected):
+    paths = []
+    for n, label in enumerate(["apo", "holo", "holo"]):
+        paths.append(tmp_path / f"{n}.csv")
+        paths[-1].write_text(f"halParticleId,label\nT/000001,{label}\nT/000002,apo\n")
+    with pytest.raises(InputError, match="contradictory") as error:
+        run(table(), paths, tmp_path)
+    assert "apo / holo" in str(error.value.found)
+    assert "0.csv, 1.csv, 2.csv" in str(error.value.where)
+    assert not (tmp_path / "particles.star").exists()
+    result = run(table(), paths, tmp_path, rules=Rules(conflict=conflict))
+    assert result.particles.labels.tolist()[:2] == [expected, "apo"]
+    assert result.conflicting == 1
+
+
+def test_a_label_that_is_there_changes_only_when_allowed(tmp_path):
+    particles = table(4, halLabel=["apo", "apo", "unlabelled", "unlabelled"])
+    text = "halParticleId,label\nT/000001,holo\nT/000002,apo\n"
+    with pytest.raises(InputError, match="would change") as error:
+        run(particles, text, tmp_path)
+    assert "apo -> holo" in str(error.value.found)
+    result = run(particles, text, tmp_path, rules=Rules(relabel=True))
+    assert result.particles.labels.tolist()[:2] == ["holo", "apo"]
+    assert result.changed == 1
+
+
+def test_labels_of_unknown_particles_stop_unless_allowed(tmp_path, caplog):
+    text = "halParticleId,label\nT/000001,apo\nT/000077,apo\n"
+    with pytest.raises(InputError, match="not in the table") as error:
+        run(table(), text, tmp_path)
+    assert "T/000077" in str(error.value.found)
+    result = run(table(), text, tmp_path, rules=Rules(allow_unmatched=True))
+    assert (result.matched, result.unmatched) == (1, 1)
+    assert "T/000077" in caplog.text
+    with pytest.raises(InputError, match="not in the table"):
+        run(table(), "id,label\nX,apo\n", tmp_path, rules=Rules(allow_unmatched=True))
+
+
+def test_an_image_name_that_fits_two_particles_is_ambiguous(tmp_path):
+    particles = table(2, rlnImageName=["a/box.mrc", "b/box.mrc"])
+    with pytest.raises(InputError, match="fit several"):
+        run(particles, "image,label\nbox.mrc,apo\n", tmp_path)
+    assert run(particles, "image,label\n./b/box.mrc,apo\n", tmp_path).matched == 1
+
+
+def test_ids_made_up_in_this_command_match_nothing(tmp_path):
+    star = tmp_path / "p.star"
+    star.write_text("data_\nloop_\n_rlnTomoName\n_rlnImageName\nT a.mrc\nT b.mrc\n")
+    particles = read_particles([star])
+    with pytest.raises(InputError, match="cannot be matched"):
+        run(particles, "halParticleId,label\nT/000002,apo\n", tmp_path)
+    text = "halParticleId,image,label\nT/000002,a.mrc,apo\n"
+    labels = run(particles, text, tmp_path).particles.labels
+    assert labels.tolist() == ["apo", "unlabelled"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("halParticleId,colour\nT/000001,red\n", "no column with labels"),
+        ("halParticleId,label\nT/000001,\n", "no label to import"),
+        ("name,label\nT/000001,apo\n", "cannot be matched"),
+        ("halParticleId,label,label\nT/000001,apo,holo\n", "stands twice"),
+        ("1,2\n3,4\n", "must name the columns"),
+        ("", "empty"),
+    ],
+)
+def test_a_file_that_says_nothing_stops(tmp_path, text, message):
+    with pytest.raises(InputError, match=message):
+        run(table(), text, tmp_path)
+    assert not (tmp_path / "particles.star").exists()
+
+
+def test_coordinates_need_extracted_particles(tmp_path):
+    with pytest.raises(InputError, match="only to extracted particles"):
+        run(table(), "x,y,z,label\n1,2,3,apo\n", tmp_path)
+
+
+def test_nothing_but_the_label_columns_changes(tmp_path):
+    particles = table(2, rlnX=["1.000", "[1,0]"], halProbability=["0.5", "0.25"])
+    after = run(particles, "id,label\nT/000002,apo\n", tmp_path).particles
+    for label in particles.table.labels:
+        assert after.text(label).tolist() == particles.text(label).tolist()
+    new = ["halLabel", "halLabelSource", "halLabelRound"]
+    assert after.table.labels == [*particles.table.labels, *new]
+
+
+def test_unknown_and_skip_are_answers_without_a_class_number(tmp_path):
+    text = "id,label\nT/000001,unknown\nT/000002,skip\nT/000003,apo\n"
+    particles = run(table(), text, tmp_path).particles
+    assert particles.is_answered.tolist() == [True, True, True, False]
+    assert particles.is_trainable.tolist() == [False, False, True, False]
+    assert particles.class_numbers() == {"apo": 1}
+
+
+def test_names_of_stacks_with_other_zeros_and_folders_match(tmp_path, rng):
+    write_volume(tmp_path / "unused.mrc", rng.normal(size=(4, 4, 4)), 10.0)
+    particles = table(2, halImageName=["000001@Extract/T.mrcs", "000012@Extract/T.mrcs"])
+    text = "halImageName,label\n12@./Extract/T.mrcs,apo\n"
+    assert run(particles, text, tmp_path).particles.labels.tolist() == ["unlabelled", "apo"]
+    text = "halImageName,label\n000001@C:\\data\\T.mrcs,apo\n"
+    assert run(particles, text, tmp_path).particles.labels.tolist() == ["apo", "unlabelled"]

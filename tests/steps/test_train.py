@@ -1,0 +1,301 @@
+"""train: which rows are learnt from, what is refused, what is written, and that it repeats."""
+
+import logging
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from halcmd import console, training
+from halcmd.console import log
+from halcmd.errors import DeviceError, DryRun, InputError, ModelError
+from halcmd.formats.model import read_info, read_model
+from halcmd.formats.mrc import write_stack
+from halcmd.formats.star import read_star
+from halcmd.learnable import near_test
+from halcmd.particles import Particles, new_particles
+from halcmd.recipes import Changes
+from halcmd.steps.train import TrainResult, train
+from halcmd.tables import read_particles, write_particles
+from halcmd.training import Compute
+
+BOX, PIXEL = 16, 12.0
+N = 40
+QUICK = Changes(steps=6, batch=8)
+
+
+@pytest.fixture(autouse=True)
+def _heard(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    log.propagate = True
+    caplog.set_level(logging.INFO, logger="halcmd")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+    log.propagate = False
+
+
+@pytest.fixture(scope="session")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Particles:
+    """40 rows of 2 tomograms: rod and ball by turns, 32 labelled, 4 unlabelled, 4 test."""
+    folder = tmp_path_factory.mktemp("boxes")
+    rng = np.random.default_rng(0)
+    z, y, x = np.indices((BOX, BOX, BOX)) - BOX // 2
+    widths = [np.roll([3, 3, 9 if row % 2 else 3], row) for row in range(N)]
+    boxes = [
+        3 * np.exp(-((z / a) ** 2 + (y / b) ** 2 + (x / c) ** 2)) + rng.normal(size=(BOX,) * 3)
+        for a, b, c in widths
+    ]
+    names = write_stack(
+        folder / "stack.mrcs", [np.array(boxes, dtype=np.float32)], N, BOX, pixel_size=PIXEL
+    )
+    columns: dict[str, list[object]] = {
+        "halParticleId": [f"TS_{row % 4 // 2}/{row:06d}" for row in range(N)],
+        "halTomogram": [f"TS_{row % 4 // 2}" for row in range(N)],
+        "halImageName": list(names),
+        "halContrast": ["bright"] * N,
+        "halTiltMin": [-60] * N,
+        "halTiltMax": [60] * N,
+        "halLabel": [*(("ball", "rod")[row % 2] for row in range(36)), *["unlabelled"] * 4],
+        "halSplit": ["test" if 32 <= row < 36 else "pool" for row in range(N)],
+    }
+    for axis in "XYZ":
+        columns[f"halPosition{axis}Angst"] = [f"{1000 * row:.1f}" for row in range(N)]
+    return new_particles(columns)
+
+
+def labelled(table: Particles, **labels: str) -> Particles:
+    """The table with some labels changed: ``row_3="junk"``."""
+    texts = list(table.labels)
+    for name, label in labels.items():
+        texts[int(name.removeprefix("row_"))] = label
+    return table.with_columns({"halLabel": texts})
+
+
+def trained(table: Particles, folder: Path, **settings: object) -> TrainResult:
+    folder.mkdir(exist_ok=True)
+    settings = {"compute": Compute(seed=1), "changes": QUICK} | settings
+    return train(table, folder, **settings)
+
+
+def test_it_writes_model_curves_and_the_same_rows(table, tmp_path):
+    result = trained(table, tmp_path)
+    info, _ = read_info(tmp_path / "model.safetensors")
+    assert (info.network, info.box, info.pixel_size) == ("compact", BOX, PIXEL)
+    assert (info.contrast, info.tilt_range) == ("bright", (-60.0, 60.0))
+    assert info.classes == {"ball": 1, "rod": 2}
+    assert info.provenance["labelled"] == {"ball": 16, "rod": 16}
+    assert read_model(tmp_path / "model.safetensors").hash == result.model
+    curves = read_star(tmp_path / "training.star").table("training")
+    assert curves.column("halStep") == ["6"]
+    assert float(curves.column("halValidationLoss")[0]) > 0
+    after = read_particles([tmp_path / "particles.star"])
+    assert list(after.ids) == list(table.ids)
+    assert after.table.labels == table.table.labels
+    assert (tmp_path / "training.png").stat().st_size > 0
+    assert not (tmp_path / "checkpoint.pt").exists()
+
+
+def test_the_summary_has_the_keys_of_the_command_line(table, tmp_path):
+    summary = trained(table, tmp_path).summary()
+    assert list(summary) == ["labelled", "classes", "epochs", "steps", "validation", "seconds"]
+    assert summary["labelled"] == 32
+    assert summary["classes"] == {"ball": 16, "rod": 16}
+    assert summary["steps"] == 6
+    assert set(summary["validation"]) == {"accuracy", "loss", "ece"}
+    assert 0 <= summary["validation"]["accuracy"] <= 1
+
+
+def test_the_same_seed_gives_the_same_files_whatever_the_order_of_rows(table, tmp_path):
+    order = np.random.default_rng(1).permutation(N)
+    trained(table, tmp_path / "a")
+    trained(table.take(order), tmp_path / "b")
+    for name in ("model.safetensors", "training.star", "training.png"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
+
+
+def test_test_rows_and_unknown_and_skip_are_not_learnt_from(table, tmp_path):
+    before = trained(table, tmp_path / "a")
+    changed = labelled(table, row_33="ball", row_34="other", row_38="unknown", row_39="skip")
+    after = trained(changed, tmp_path / "b")
+    assert after.model == before.model
+    assert after.classes == {"ball": 16, "rod": 16}
+
+
+def test_junk_is_a_class_like_others(table, tmp_path):
+    junk = {f"row_{row}": "junk" for row in range(6)}
+    assert trained(labelled(table, **junk), tmp_path).classes == {"ball": 13, "rod": 13, "junk": 6}
+
+
+def test_rows_close_to_a_test_row_are_left_out_and_counted(table, tmp_path, caplog):
+    columns = {f"halPosition{axis}Angst": table.text(f"halPosition{axis}Angst") for axis in "XYZ"}
+    for values in columns.values():
+        values[0], values[3] = "32000.0", "35000.0"
+    columns["halPositionXAngst"][0] = (
+        "32095.9"  # row 32 is test, of the same tomogram: 0.1 A inside
+    )
+    columns["halPositionXAngst"][3] = "35096.1"  # 0.1 A outside half a box
+    assert trained(table.with_columns(columns), tmp_path).labelled == 31
+    assert "left out 1 (closer than half a box to a test particle)" in caplog.text
+
+
+def test_near_test_is_what_brute_force_finds():
+    rng = np.random.default_rng(0)
+    n = 200
+    columns = {f"halPosition{axis}Angst": rng.uniform(0, 100, n).round(3) for axis in "XYZ"}
+    columns["halPositionXAngst"][:9] = np.nan
+    columns["halTomogram"] = rng.choice(["TS_1", "TS_2", "TS_3"], n)
+    columns["halSplit"] = np.where(rng.random(n) < 0.2, "test", "pool")
+    particles = new_particles({"halParticleId": [f"a/{row}" for row in range(n)]} | columns)
+    rows = np.flatnonzero(~particles.is_test)
+    tests = np.flatnonzero(particles.is_test)
+    place, tomogram = particles.positions, particles.tomograms
+    expected = [
+        any(
+            tomogram[row] == tomogram[test] and math.dist(place[row], place[test]) < 20.0
+            for test in tests
+        )
+        for row in rows
+    ]
+    assert 10 < sum(expected) < 150
+    assert list(near_test(particles, rows, 20.0)) == expected
+
+
+def test_class_numbers_of_the_table_are_kept(table, tmp_path):
+    numbered = table.with_class_numbers({"rod": 1, "wheel": 2, "ball": 5})
+    trained(numbered, tmp_path)
+    assert read_info(tmp_path / "model.safetensors")[0].classes == {"rod": 1, "ball": 5}
+
+
+def test_too_few_labels_for_validation_train_on_all(table, tmp_path, caplog):
+    few = labelled(table, **{f"row_{row}": "unlabelled" for row in range(4, 32)})
+    result = trained(few, tmp_path)
+    assert result.labelled == 4
+    assert result.summary()["validation"] == {"accuracy": None, "loss": None, "ece": None}
+    assert "validation: none (too few labels)" in caplog.text
+    assert "fewer than 3 labels: 2 (ball 2, rod 2)" in caplog.text
+    assert read_info(tmp_path / "model.safetensors")[0].temperature == 1.0
+
+
+def test_unknown_tilts_are_said_and_an_option_gives_them(table, tmp_path, caplog):
+    bare = table.without(["halTiltMin", "halTiltMax"])
+    trained(bare, tmp_path / "a")
+    assert "tilt range unknown" in caplog.text
+    trained(bare, tmp_path / "b", tilt_range=(-50.0, 55.0))
+    assert read_info(tmp_path / "b" / "model.safetensors")[0].tilt_range == (-50.0, 55.0)
+
+
+def test_no_label_is_an_error(table, tmp_path):
+    with pytest.raises(InputError, match="no particle of the pool has a label"):
+        trained(table.without(["halLabel"]), tmp_path)
+
+
+def test_labels_of_test_rows_alone_are_an_error_that_says_so(table, tmp_path):
+    only = labelled(table, **{f"row_{row}": "unlabelled" for row in range(32)})
+    with pytest.raises(InputError, match="no particle of the pool") as error:
+        trained(only, tmp_path)
+    assert "4 labelled test particles" in error.value.found
+
+
+def test_one_class_is_an_error(table, tmp_path):
+    ones = labelled(table, **{f"row_{row}": "ball" for row in range(32)})
+    with pytest.raises(InputError, match="at least two classes") as error:
+        trained(ones, tmp_path)
+    assert error.value.found == "ball 32"
+
+
+def test_fewer_labels_than_classes_are_an_error_with_counts(table, tmp_path):
+    few = labelled(table, **{f"row_{row}": "unlabelled" for row in range(3, 32)})
+    known = few.with_class_numbers({name: place for place, name in enumerate("abcd", 1)})
+    with pytest.raises(InputError, match=r"fewer labelled particles \(3\) than classes \(4\)") as e:
+        trained(known, tmp_path)
+    assert e.value.found == "ball 2, rod 1"
+
+
+def test_a_box_that_the_network_cannot_take_is_an_error(table, tmp_path):
+    with pytest.raises(ModelError, match="hal2021 cannot take boxes of 16 px") as error:
+        trained(table, tmp_path, preset="code")
+    assert "even boxes from 24" in error.value.found
+
+
+def test_a_dry_run_checks_and_writes_nothing(table, tmp_path):
+    console.configure(dry_run=True)
+    with pytest.raises(DryRun, match=r"train compact on 2\d particles of 2 classes"):
+        trained(table, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_it_starts_from_another_model(table, tmp_path, caplog):
+    trained(table, tmp_path / "a")
+    start = tmp_path / "a" / "model.safetensors"
+    still = replace(QUICK, steps=1, learning_rate=1e-9)
+    trained(table, tmp_path / "b", init_model=start, changes=still)
+    before, after = read_model(start).tensors, read_model(tmp_path / "b/model.safetensors").tensors
+    assert "all of it" in caplog.text
+    torch.testing.assert_close(before["head.1.weight"], after["head.1.weight"])
+    third = labelled(table, row_0="junk", row_1="junk")
+    trained(third, tmp_path / "c", init_model=start, changes=still)
+    other = read_model(tmp_path / "c" / "model.safetensors").tensors
+    assert "all but the head" in caplog.text
+    torch.testing.assert_close(before["trunk.0.weight"], other["trunk.0.weight"])
+    assert other["head.1.weight"].shape[0] == 3
+
+
+def test_an_initial_model_of_other_boxes_is_refused(table, tmp_path):
+    trained(table, tmp_path / "a")
+    dark = table.with_columns({"halContrast": ["dark"] * N})
+    with pytest.raises(ModelError, match="other boxes"):
+        trained(dark, tmp_path / "b", init_model=tmp_path / "a" / "model.safetensors")
+
+
+def test_too_little_device_memory_halves_the_batch_once(table, tmp_path, monkeypatch, caplog):
+    take_step, sizes = training._Run.take_step, []
+
+    def short_of_memory(run, *arguments):
+        sizes.append(run.recipe.batch)
+        if run.recipe.batch > limit:
+            raise torch.OutOfMemoryError
+        take_step(run, *arguments)
+
+    monkeypatch.setattr(training._Run, "take_step", short_of_memory)
+    limit = 4
+    assert trained(table, tmp_path / "a").steps == 6
+    assert sizes == [8] + [4] * 6
+    assert "memory is too small for batches of 8" in caplog.text
+    limit = 3
+    with pytest.raises(DeviceError, match="memory is too small") as error:
+        trained(table, tmp_path / "b")
+    assert "--batch-size 2" in error.value.hint
+
+
+def command(table: Path, folder: Path, *more: str) -> list[str]:
+    words = ["train", "--i", str(table), "--o", str(folder), "--gpu", "cpu", "--threads", "1"]
+    return [sys.executable, "-m", "halcmd", *words, "--steps", "60", "--patience", "0", *more]
+
+
+@pytest.mark.slow
+def test_a_killed_run_that_is_resumed_gives_the_same_model(table, tmp_path):
+    path = tmp_path / "particles.star"
+    write_particles(path, table)
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    subprocess.run(command(path, tmp_path / "a"), check=True, **quiet)
+    for wait in (0.0, 0.4):
+        folder = tmp_path / f"b{wait}"
+        process = subprocess.Popen(command(path, folder), **quiet)
+        while not (folder / "checkpoint.pt").exists() and process.poll() is None:
+            time.sleep(0.02)
+        time.sleep(wait)
+        os.kill(process.pid, signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+        subprocess.run(command(path, folder, "--resume"), check=True, **quiet)
+        for name in ("model.safetensors", "training.star"):
+            assert (folder / name).read_bytes() == (tmp_path / "a" / name).read_bytes()

@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from halcmd.matching import AMBIGUOUS, NO_MATCH, match_ids, match_names, match_positions
+
+IDS = st.lists(st.sampled_from("abcdef"), max_size=8)
+
+
+@given(IDS, IDS)
+def test_ids_match_where_they_are_the_same_and_unique(wanted, ids):
+    rows = match_ids(wanted, ids).rows
+    assert len(rows) == len(wanted)
+    for name, row in zip(wanted, rows, strict=True):
+        expected = {0: NO_MATCH, 1: ids.index(name) if name in ids else NO_MATCH}
+        assert row == expected.get(ids.count(name), AMBIGUOUS)
+
+
+def test_no_match_is_no_particle():
+    match = match_ids(["a", "x", "b"], ["b", "a", "b"])
+    assert match.matched.tolist() == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "row"),
+    [
+        ("Extract/a/T.mrc", 0),
+        ("./Extract//a/T.mrc", 0),
+        ("Extract\\b\\T.mrc", 1),
+        ("T.mrc", AMBIGUOUS),
+        ("elsewhere/U.mrc", 2),
+        ("12@Extract/S.mrcs", 3),
+        ("000012@/data/S.mrcs", 3),
+        ("000013@Extract/S.mrcs", NO_MATCH),
+        ("Extract/S.mrcs", NO_MATCH),
+        ("V.mrc", NO_MATCH),
+    ],
+)
+def test_images_match_by_path_else_by_a_unique_base_name(wanted, row):
+    names = ["Extract/a/T.mrc", "Extract/b/T.mrc", "Extract/b/U.mrc", "000012@Extract/S.mrcs"]
+    assert match_names([wanted], names).rows.tolist() == [row]
+
+
+POINTS = st.lists(
+    st.tuples(st.sampled_from("AB"), st.integers(0, 6), st.integers(0, 6)), max_size=7
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(POINTS, POINTS, st.sampled_from([0.5, 1.0, 2.5]))
+def test_positions_match_as_by_brute_force(wanted, points, distance):
+    def split(rows):
+        names = np.array([row[0] for row in rows], dtype=object)
+        places = np.array([(row[1], row[2], 0) for row in rows], dtype=float).reshape(-1, 3)
+        return names, places
+
+    names, places = split(wanted)
+    table_names, table_places = split(points)
+    rows = match_positions(names, places, table_names, table_places, distance).rows
+    for n, row in enumerate(rows):
+        gaps = np.linalg.norm(table_places - places[n], axis=1)
+        gaps = np.where(table_names == names[n], gaps, np.inf)
+        order = np.argsort(gaps)
+        if not len(order) or gaps[order[0]] > distance:
+            assert row == NO_MATCH
+        elif len(order) > 1 and gaps[order[1]] <= min(distance, 2 * gaps[order[0]]):
+            assert row == AMBIGUOUS
+        else:
+            assert row == order[0]
+
+
+def test_two_particles_at_the_very_same_place_are_ambiguous():
+    one = np.array(["T"], dtype=object)
+    two = np.array(["T", "T"], dtype=object)
+    assert match_positions(one, np.zeros((1, 3)), two, np.zeros((2, 3)), 5.0).rows[0] == AMBIGUOUS

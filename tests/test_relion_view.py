@@ -1,0 +1,122 @@
+from collections.abc import Iterator
+
+import pytest
+
+from halcmd.console import log
+from halcmd.errors import InputError
+from halcmd.formats.star import Star, Table
+from halcmd.particles import Particles, new_particles
+from halcmd.relion_view import class_of, relion_particles, with_optics
+
+OPTICS = {
+    "rlnOpticsGroup": ["1"],
+    "rlnOpticsGroupName": ["mine"],
+    "rlnImagePixelSize": ["5.000"],
+    "rlnVoltage": ["200.0"],
+    "rlnSphericalAberration": ["1.4"],
+}
+
+
+@pytest.fixture(autouse=True)
+def _log(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    log.propagate = True
+    yield
+    log.propagate = False
+
+
+def optics_of(particles: Particles) -> dict[str, list[str]]:
+    table = particles.star.table("optics")
+    assert table is not None
+    return {label: table.column(label) for label in table.labels}
+
+
+def single(**more: object) -> dict[str, object]:
+    return {
+        "halParticleId": ["T/1", "T/2"],
+        "rlnImageName": ["old1.mrc", "old2.mrc"],
+        "rlnCtfImage": ["ctf1.mrc", "ctf2.mrc"],
+        "rlnOpticsGroup": ["1", "1"],
+        "halImageName": ["S/1.mrc", "S/2.mrc"],
+        "halImagePixelSize": ["10.00000", "10.00000"],
+        "halImageSize": ["32", "32"],
+        **more,
+    }
+
+
+def test_own_boxes_replace_images_optics_and_ctf():
+    view = relion_particles(new_particles(single(), optics=OPTICS))  # type: ignore[arg-type]
+    assert view.text("rlnImageName").tolist() == ["S/1.mrc", "S/2.mrc"]
+    assert not view.has("rlnCtfImage")
+    assert optics_of(view) == {
+        **{label: values for label, values in OPTICS.items() if label != "rlnImagePixelSize"},
+        "rlnImagePixelSize": ["10.000000"],
+        "rlnImageSize": ["32"],
+        "rlnImageDimensionality": ["3"],
+    }
+
+
+def test_the_inputs_images_stay_where_boxes_are_stacks():
+    names = ["000001@S.mrcs", "000002@S.mrcs"]
+    view = relion_particles(new_particles(single(halImageName=names), optics=OPTICS))  # type: ignore[arg-type]
+    assert view.text("rlnImageName").tolist() == ["old1.mrc", "old2.mrc"]
+    assert view.has("rlnCtfImage")
+    assert optics_of(view) == OPTICS
+
+
+def test_boxes_of_unlike_size_are_refused():
+    for more in ({"halImagePixelSize": ["10.0", "10.2"]}, {"halImageSize": ["32", "34"]}):
+        with pytest.raises(InputError, match="one size and pixel size"):
+            relion_particles(new_particles(single(**more), optics=OPTICS))  # type: ignore[arg-type]
+    more = {"halImagePixelSize": ["10.00000", "10.00001"]}
+    relion_particles(new_particles(single(**more), optics=OPTICS))  # type: ignore[arg-type]
+
+
+def test_optics_without_groups_are_kept_and_get_one():
+    given = {label: values for label, values in OPTICS.items() if label != "rlnOpticsGroup"}
+    view = relion_particles(new_particles({"halParticleId": ["T/1"]}, optics=given))
+    assert view.text("rlnOpticsGroup").tolist() == ["1"]
+    assert optics_of(view) == given | {"rlnOpticsGroup": ["1"]}
+
+
+def test_groups_without_optics_get_a_row_each():
+    columns = {"halParticleId": ["T/1", "T/2", "T/3"], "rlnOpticsGroup": ["2", "1", "2"]}
+    view = with_optics(new_particles(columns), 300.0, 2.7)
+    assert view.text("rlnOpticsGroup").tolist() == ["2", "1", "2"]
+    assert optics_of(view)["rlnOpticsGroup"] == ["1", "2"]
+    assert optics_of(view)["rlnVoltage"] == ["300.0", "300.0"]
+
+
+def test_given_optics_do_not_replace_those_of_the_input():
+    table = new_particles({"halParticleId": ["T/1"], "rlnOpticsGroup": ["1"]}, optics=OPTICS)
+    assert optics_of(with_optics(table, 300.0, 2.7)) == OPTICS
+
+
+def test_unknown_voltage_stops_or_is_assumed_with_a_warning(caplog):
+    table = new_particles({"halParticleId": ["T/1"]})
+    with pytest.raises(InputError, match="RELION needs rlnVoltage and rlnSphericalAberration"):
+        relion_particles(table)
+    optics = optics_of(relion_particles(table, assume_optics=True))
+    assert optics["rlnVoltage"] == ["300.000000"]
+    assert "300 kV and 2.7 mm are written" in caplog.text
+
+
+def test_the_blocks_are_named_as_relion_wants_and_others_stay():
+    bare = Table.from_columns("", {"halParticleId": ["T/1"]})
+    general = Table.from_columns("general", {"x": ["1"]})
+    particles = Particles(Star((bare, general)), "")
+    view = relion_particles(particles, assume_optics=True)
+    assert [table.name for table in view.star.tables] == ["optics", "particles", "general"]
+    assert particles.star.table("") is not None
+
+
+def test_labels_count_before_predictions():
+    columns = {
+        "halParticleId": ["a", "b", "c", "d"],
+        "halPredictedClass": ["apo", "apo", "none", "junk"],
+        "halLabel": ["unlabelled", "holo", "unlabelled", "skip"],
+    }
+    table = new_particles(columns).with_class_numbers({"junk": 1, "apo": 4})
+    assert class_of(table).tolist() == ["apo", "holo", "none", "skip"]
+    view = relion_particles(table, assume_optics=True)
+    assert view.text("rlnClassNumber").tolist() == ["4", "5", "0", "0"]
+    assert view.class_numbers() == {"junk": 1, "apo": 4, "holo": 5}
