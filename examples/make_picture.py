@@ -3,6 +3,7 @@
 python examples/make_picture.py quickstart docs/images/quickstart.png
 """
 
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -11,7 +12,6 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
-from halcmd.formats.report import plot_confusion
 from halcmd.formats.star import read_star
 from halcmd.subtomograms import open_boxes
 from halcmd.tables import read_particles
@@ -21,18 +21,14 @@ SAME = f"--classes {CLASSES} --per-class 2 --box {BOX} --angpix {PIXEL_SIZE} --s
 
 
 def main(run: Path, picture: Path) -> None:
-    """Draw one particle of each class, the learning curve and the last confusion matrix."""
-    figure = plt.figure(figsize=(11, 3.6), layout="constrained")
+    """Draw particles and the learning curve; copy the last confusion matrix."""
+    figure = plt.figure(figsize=(11, 2.9), layout="constrained")
     tiles, curve = figure.subfigures(1, 2, width_ratios=(1.75, 1))
     draw_particles(tiles)
     draw_curve(curve, run)
     figure.savefig(picture, dpi=110, metadata={"Software": None})
     rounds = len(list(run.glob("Evaluate*")))
-    table = read_star(run / f"Evaluate{rounds}/evaluation.star").table("confusion")
-    assert table is not None
-    names = sorted(set(table.column("halTrueClass")))
-    counts = np.array(table.column("halCount"), dtype=int).reshape(len(names), -1)
-    plot_confusion(picture.with_name("confusion.png"), counts, list(names))
+    shutil.copy(run / f"Evaluate{rounds}/confusion.png", picture.with_name("confusion.png"))
 
 
 def draw_particles(figure: plt.Figure) -> None:

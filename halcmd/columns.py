@@ -35,6 +35,7 @@ COLUMNS: dict[str, Column] = {
     ),
     "halTomogram": Column("extract", "text", "", "Normalised name of the tomogram."),
     "halTomogramFile": Column("extract", "text", "", "The volume that the box was cut from."),
+    "halTomogramPixelSize": Column("extract", "number", "A", "Voxel edge of that volume.", "nan"),
     "halPositionXAngst": Column(
         "extract", "number", "A", "Centre after shifts, from the centre of the first voxel.", "nan"
     ),

@@ -104,7 +104,7 @@ def recipe(preset: str, n_particles: int, *, changes: Changes | None = None) -> 
     changes = changes or Changes()
     batch = changes.batch or (_DEFAULT_BATCH if preset == "default" else _BATCH_OF_2021)
     if preset == "default":
-        made = _default(n_particles, batch)
+        made = _default(changes.network or "compact", n_particles, batch)
     else:
         made = _of_2021(n_particles, min(batch, n_particles), rate=_RATES_OF_2021[preset])
     steps = changes.steps or made.steps
@@ -135,16 +135,27 @@ def learning_rate(recipe: Recipe, step: int) -> float:
 
 
 _DEFAULT_BATCH = 32
+# A network without normalisation layers does not bear the rate of one that has them.
+_DEFAULT_RATES = {"compact": 5e-3}
+_OTHER_RATE = 5e-4
 _BATCH_OF_2021 = 128
 _RATES_OF_2021 = {"paper": 1e-3, "code": 1e-4}
 
 
-def _default(n_particles: int, batch: int) -> Recipe:
+def _default(network: str, n_particles: int, batch: int) -> Recipe:
+    """The default recipe, chosen by trials on 14 classes at 24^3, SNR 0.05, 1,000 test particles.
+
+    Accuracy with 168 labels: 600 steps 0.76, 1,200 steps 0.81 (with 56 labels 0.68 and 0.71); turns
+    and shifts alone 0.71, a quarter of the particles rotated 0.78, half 0.81, three quarters 0.80.
+    Learning rates of 5e-3 and 1e-2 and weight decays of 0.01 and 0.05 are alike; label smoothing
+    gave 0.01 (0.03 averaged over turns). Of weights kept by validation loss, by validation accuracy
+    or simply last (600 steps): 0.745, 0.69, 0.747.
+    """
     return Recipe(
-        network="compact",
+        network=network,
         steps=min(800 + 3 * n_particles, 4000),
         batch=batch,
-        learning_rate=5e-3,
+        learning_rate=_DEFAULT_RATES.get(network, _OTHER_RATE),
         weight_decay=1e-2,
         one_cycle=True,
         label_smoothing=0.1,

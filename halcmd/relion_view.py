@@ -1,5 +1,6 @@
 """The table that RELION is to read images and classes from: ``relion.star``."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -44,19 +45,15 @@ def relion_particles(particles: Particles, *, assume_optics: bool = False) -> Pa
     return _with_complete_optics(table, assume=assume_optics)
 
 
-def with_optics(
-    particles: Particles, voltage: float | str | None, cs: float | str | None
-) -> Particles:
-    """The table with voltage (kV) and Cs (mm) in its optics, where they are given and missing."""
-    given = {"rlnVoltage": voltage, "rlnSphericalAberration": cs}
-    table = _with_optics_group(particles) if voltage is not None or cs is not None else particles
+def with_optics(particles: Particles, given: Mapping[str, str]) -> Particles:
+    """The table with these columns (rlnVoltage, ...) in its optics, where they are missing."""
+    if not given:
+        return particles
+    table = _with_optics_group(particles)
     optics = table.star.table("optics")
-    if optics is None:
-        return table
+    assert optics is not None
     missing = {
-        label: [str(value)] * len(optics)
-        for label, value in given.items()
-        if value is not None and label not in optics
+        label: [value] * len(optics) for label, value in given.items() if label not in optics
     }
     return replace(table, star=table.star.with_table(optics.with_columns(missing)))
 

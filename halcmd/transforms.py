@@ -14,8 +14,8 @@ MODES = ("full", "flips", "none")
 
 # Share of the particles that "full" rotates. Rotating all of them costs accuracy: a rotated
 # particle has lost two wedges, a particle to be scored only one (14 classes, 24^3, SNR 0.05, 56 and
-# 168 labels: turns only 0.49 and 0.70, half rotated 0.69 and 0.74, all rotated 0.07 and 0.16).
-# Filling what is lost with noise of the right power costs as much as it mends: 0.61 and 0.71.
+# 168 labels, 600 steps: none rotated 0.49 and 0.70, half 0.69 and 0.74, all 0.07 and 0.16).
+# Filling what is lost with noise of the right power costs more than it mends: 0.61 and 0.71.
 _ROTATED_SHARE = 0.5
 
 # Picks are centred to within about a voxel of the binned tomogram; one more voxel per 32 of box.

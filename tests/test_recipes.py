@@ -29,6 +29,13 @@ def test_changes_replace_what_the_preset_says(preset):
     assert made.best_after < made.steps
 
 
+def test_the_default_learning_rate_goes_by_the_network():
+    large = recipe("default", 100)
+    small = recipe("default", 100, changes=Changes(network="hal2021"))
+    assert small.network == "hal2021"
+    assert small.learning_rate < large.learning_rate
+
+
 def test_zero_is_a_value():
     made = recipe("default", 100, changes=Changes(patience=0, dropout=0.0, weight_decay=0.0))
     assert (made.patience, made.dropout, made.weight_decay) == (0, 0.0, 0.0)

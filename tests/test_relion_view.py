@@ -2,6 +2,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from halcmd.cli.options import microscope
 from halcmd.console import log
 from halcmd.errors import InputError
 from halcmd.formats.star import Star, Table
@@ -80,7 +81,7 @@ def test_optics_without_groups_are_kept_and_get_one():
 
 def test_groups_without_optics_get_a_row_each():
     columns = {"halParticleId": ["T/1", "T/2", "T/3"], "rlnOpticsGroup": ["2", "1", "2"]}
-    view = with_optics(new_particles(columns), 300.0, 2.7)
+    view = with_optics(new_particles(columns), microscope(300.0, 2.7))
     assert view.text("rlnOpticsGroup").tolist() == ["2", "1", "2"]
     assert optics_of(view)["rlnOpticsGroup"] == ["1", "2"]
     assert optics_of(view)["rlnVoltage"] == ["300.0", "300.0"]
@@ -88,7 +89,7 @@ def test_groups_without_optics_get_a_row_each():
 
 def test_given_optics_do_not_replace_those_of_the_input():
     table = new_particles({"halParticleId": ["T/1"], "rlnOpticsGroup": ["1"]}, optics=OPTICS)
-    assert optics_of(with_optics(table, 300.0, 2.7)) == OPTICS
+    assert optics_of(with_optics(table, microscope(300.0, 2.7))) == OPTICS
 
 
 def test_unknown_voltage_stops_or_is_assumed_with_a_warning(caplog):

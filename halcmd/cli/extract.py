@@ -5,7 +5,7 @@ from typing import Annotated
 
 from typer import Option
 
-from halcmd.cli.options import ParticlesOption, one_of, pair
+from halcmd.cli.options import ParticlesOption, microscope, one_of, pair
 from halcmd.cli.run import Result, Run
 from halcmd.importers import IMPORTERS
 
@@ -216,6 +216,6 @@ def extract(
         tilt_range=pair(tilt_range, "--tilt-range"),
         layout=layout,
         float16=float16,
-        optics=(voltage, cs),
+        optics=microscope(voltage, cs),
         seed=run.seed,
     )

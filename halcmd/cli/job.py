@@ -18,7 +18,7 @@ from typer.core import TyperCommand
 from halcmd import __version__, console
 from halcmd.cli.config import settings_of
 from halcmd.console import log
-from halcmd.errors import Aborted, InputError, NothingToQuery
+from halcmd.errors import Aborted, HalcmdError, InputError, NothingToQuery
 
 if TYPE_CHECKING:
     from halcmd.tables import HistoryRow
@@ -115,6 +115,9 @@ def job_folder(
         raise
     except Aborted:
         outcome = "aborted"
+        raise
+    except HalcmdError:
+        relion_job.remove_written(folder, started)
         raise
     finally:
         running.reset(token)

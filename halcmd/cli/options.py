@@ -54,3 +54,9 @@ def pair(text: str | None, what: str) -> tuple[float, float] | None:
     if not low < high:
         raise BadParameter(f"{what}: {low:g} is not below {high:g}")
     return low, high
+
+
+def microscope(voltage: float | None, cs: float | None) -> dict[str, str]:
+    """The optics columns of ``--voltage`` (kV) and ``--cs`` (mm), where they are given."""
+    given = {"rlnVoltage": voltage, "rlnSphericalAberration": cs}
+    return {label: str(value) for label, value in given.items() if value is not None}

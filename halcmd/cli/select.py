@@ -5,7 +5,7 @@ from typing import Annotated
 
 from typer import Option
 
-from halcmd.cli.options import ParticlesOption, one_of
+from halcmd.cli.options import ParticlesOption, microscope, one_of
 from halcmd.cli.run import Result, Run
 
 
@@ -93,6 +93,6 @@ def select(
         wanted=step.Wanted(tuple(class_ or ()), min_probability, min_margin, min_distance, exclude),
         by_class=by_class,
         layout=layout,
-        optics=(voltage, cs),
+        optics=microscope(voltage, cs),
         seed=run.seed,
     )

@@ -7,7 +7,7 @@ integer type of a node, 4 and 5 its label.
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import tomli_w
@@ -147,16 +147,23 @@ def remove_stale(folder: Path, since: float) -> None:
     since : float
         Seconds since the epoch, by the clock of the file system.
     """
+    _remove(folder, lambda written: written < since)
+
+
+def remove_written(folder: Path, since: float) -> None:
+    """Remove what a failed run, begun at ``since``, had written, but for its checkpoint."""
+    _remove(folder, lambda written: written >= since, keep=CHECKPOINT)
+
+
+def _remove(folder: Path, is_unwanted: Callable[[float], bool], *, keep: str = "") -> None:
     for name in OUTPUTS:
         path = folder / name
+        for item in [*path.iterdir()] if path.is_dir() else [path]:
+            if item.is_file() and name != keep and is_unwanted(item.stat().st_mtime):
+                item.unlink()
         if path.is_dir():
-            for item in [*path.iterdir(), path]:
-                if item.is_file() and item.stat().st_mtime < since:
-                    item.unlink()
             with contextlib.suppress(OSError):  # not empty
                 path.rmdir()
-        elif path.exists() and path.stat().st_mtime < since:
-            path.unlink()
 
 
 def discard(folder: Path) -> None:

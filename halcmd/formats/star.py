@@ -15,11 +15,9 @@ import numpy as np
 
 from halcmd.errors import InputError, did_you_mean
 from halcmd.formats.files import read_text, write_text
+from halcmd.formats.star_syntax import STRUCTURE, TOKEN, parse
 
 VERSION_COMMENT = "# version 30001"
-
-_TOKEN = re.compile(r"""'[^']*'(?=\s|$)|"[^"]*"(?=\s|$)|\S+""")
-_STRUCTURE = ("data_", "loop_", "_", "#")
 
 
 @dataclass(frozen=True)
@@ -144,7 +142,7 @@ class Table:
 
     def _read_column(self, index: int) -> list[str]:
         if self._quoted:
-            return [_unquote(_TOKEN.findall(line)[index]) for line in self.lines]
+            return [_unquote(TOKEN.findall(line)[index]) for line in self.lines]
         if index == 0:
             return [line.split(None, 1)[0] for line in self.lines]
         return [line.split(None, index + 1)[index] for line in self.lines]
@@ -154,14 +152,14 @@ class Table:
         if label in self.added:
             return [quote(value) for value in self.added[label]]
         index = self.read_labels.index(label)
-        return [_TOKEN.findall(line)[index] for line in self.lines]
+        return [TOKEN.findall(line)[index] for line in self.lines]
 
     def _rows(self) -> list[str]:
         kept = [n for n, label in enumerate(self.read_labels) if label not in self.dropped]
         if len(kept) == len(self.read_labels):
             start = self.lines
         else:
-            split = _TOKEN.findall if self._quoted else str.split
+            split = TOKEN.findall if self._quoted else str.split
             tokens = (split(line) for line in self.lines)
             start = [" ".join([row[n] for n in kept]) for row in tokens]
         if not self.added:
@@ -214,15 +212,19 @@ def read_star(path: Path) -> Star:
         The file is missing, is no STAR file, or a row has the wrong number of values.
     """
     lines = read_text(path).split("\n")
-    tables, tail = _parse(lines, path)
-    if not tables:
+    blocks, tail = parse(lines, path)
+    if not blocks:
         raise InputError(
             "this is no STAR file",
             where=str(path),
             found="no line begins with data_" if any(lines) else "an empty file",
             hint="a file that begins with data_ or a comment",
         )
-    return Star(tuple(tables), path, tuple(tail))
+    tables = tuple(
+        Table(block.name, block.labels, block.rows, comments=block.comments, loop=block.loop)
+        for block in blocks
+    )
+    return Star(tables, path, tuple(tail))
 
 
 def write_star(path: Path, star: Star) -> None:
@@ -263,7 +265,7 @@ def number_of(text: str) -> float:
 
 
 def _needs_quotes(value: str) -> bool:
-    if not value or value[0] in "'\";" or value.startswith(_STRUCTURE):
+    if not value or value[0] in "'\";" or value.startswith(STRUCTURE):
         return True
     return len(value.split()) != 1 or value != value.strip()
 
@@ -272,97 +274,3 @@ def _unquote(token: str) -> str:
     if len(token) > 1 and token[0] in "'\"" and token[-1] == token[0]:
         return token[1:-1]
     return token
-
-
-def _parse(lines: list[str], path: Path) -> tuple[list[Table], list[str]]:
-    """Tables of a file, and the comments behind the last one."""
-    tables: list[Table] = []
-    comments: list[str] = []
-    at = 0
-    while at < len(lines):
-        line = lines[at].strip()
-        if line.startswith("data_"):
-            table, at = _parse_block(lines, at, tuple(comments), path)
-            if any(table.name == other.name for other in tables):
-                raise InputError(
-                    f"block data_{table.name} stands twice",
-                    where=f"{path}, line {at + 1}",
-                )
-            tables.append(table)
-            comments = []
-            continue
-        if line.startswith("#"):
-            comments.append(lines[at].rstrip())
-        elif line:
-            raise InputError(
-                "this is no STAR file" if not tables else "a line belongs to no table",
-                where=f"{path}, line {at + 1}",
-                found=line[:60],
-                hint="tables begin with data_NAME",
-            )
-        at += 1
-    return tables, comments
-
-
-def _parse_block(
-    lines: list[str], at: int, comments: tuple[str, ...], path: Path
-) -> tuple[Table, int]:
-    """The block whose ``data_`` line is line ``at`` (from 0), and the line where it ends."""
-    name = lines[at].strip()[len("data_") :].split("#")[0].strip()
-    loop = False
-    labels: list[str] = []
-    values: list[str] = []
-    rows: list[str] = []
-    at += 1
-    while at < len(lines):
-        raw = lines[at]
-        line = raw.strip()
-        if line.startswith("data_") or (line.startswith("#") and (rows or not labels or values)):
-            break
-        if line == "loop_":
-            if labels:
-                raise InputError(
-                    f"block data_{name} holds two tables",
-                    where=f"{path}, line {at + 1}",
-                )
-            loop = True
-        elif line.startswith("_") and not rows:
-            label, _, rest = line[1:].partition(" ")
-            label, tab, tabbed = label.partition("\t")
-            labels.append(label)
-            values.append(tabbed + rest if tab else rest)
-        elif line:
-            if not loop:
-                raise InputError(
-                    f"a row stands before loop_ in block data_{name}",
-                    where=f"{path}, line {at + 1}",
-                    found=line[:60],
-                )
-            _check_row(line, labels, name, f"{path}, line {at + 1}")
-            rows.append(raw.rstrip())
-        at += 1
-    _check_labels(labels, name, path)
-    if not loop:
-        rows = [" ".join(value.strip() or '""' for value in values)] if labels else []
-    return Table(name, tuple(labels), rows, comments=comments, loop=loop), at
-
-
-def _check_row(line: str, labels: list[str], name: str, where: str) -> None:
-    count = len(line.split())
-    if count == len(labels):
-        return
-    if '"' in line or "'" in line:
-        count = len(_TOKEN.findall(line))
-    if count != len(labels):
-        raise InputError(
-            f"a row of table data_{name} has {count} values for {len(labels)} columns",
-            where=where,
-            found=line[:60],
-            hint="the file may be cut off; values with blanks need double quotes",
-        )
-
-
-def _check_labels(labels: list[str], name: str, path: Path) -> None:
-    twice = sorted({label for label in labels if labels.count(label) > 1})
-    if twice:
-        raise InputError(f"column {twice[0]} stands twice in table data_{name}", where=str(path))

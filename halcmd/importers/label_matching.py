@@ -100,18 +100,22 @@ def _tomograms(particles: Particles) -> dict[str, Tomogram]:
             hint="labels with halParticleId or image names",
         )
     found = {}
-    for name, path in zip(particles.tomograms, particles.text("halTomogramFile"), strict=True):
-        if name not in found:
-            volume = open_volume(Path(path))
-            size = volume.pixel_size
-            if size is None:
-                raise InputError(
-                    "no pixel size for the tomogram",
-                    where=str(path),
-                    hint="labels with halParticleId, or set the pixel size in the MRC header",
-                )
-            unknown = (float("nan"), float("nan"))
-            found[name] = Tomogram(name, volume, size, "MRC header", unknown, "unknown", {})
+    sizes = particles.number("halTomogramPixelSize")
+    paths = particles.text("halTomogramFile")
+    unknown = (float("nan"), float("nan"))
+    for name in dict.fromkeys(particles.tomograms):
+        row = int(np.argmax(particles.tomograms == name))
+        volume = open_volume(Path(paths[row]))
+        size = sizes[row] if np.isfinite(sizes[row]) else volume.pixel_size
+        if size is None:
+            raise InputError(
+                "no pixel size for the tomogram",
+                where=str(volume.path),
+                hint="labels with halParticleId, or set the pixel size in the MRC header",
+            )
+        found[name] = Tomogram(
+            name, volume, float(size), "halTomogramPixelSize", unknown, "unknown", {}
+        )
     return found
 
 

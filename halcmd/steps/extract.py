@@ -1,6 +1,6 @@
 """Cut subtomograms out of tomograms at picked positions."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,7 +105,7 @@ def extract(
     tilt_range: tuple[float, float] | None = None,
     layout: str = "stack",
     float16: bool = False,
-    optics: tuple[float | None, float | None] = (None, None),
+    optics: Mapping[str, str] | None = None,
     seed: int = 0,
 ) -> ExtractResult:
     """Boxes around picks, as one stack per tomogram or one file per particle, with their table.
@@ -122,8 +122,8 @@ def extract(
         Angstrom; beat what the files say.
     layout : str
         ``stack`` or ``single``.
-    optics : (float or None, float or None)
-        Voltage in kV and Cs in mm for relion.star, where the input has none.
+    optics : mapping of str to str, optional
+        rlnVoltage (kV), rlnSphericalAberration (mm), ... where the input has none.
 
     Raises
     ------
@@ -142,7 +142,7 @@ def extract(
         coords_pixel_size=coords_pixel_size,
         apply_origins=apply_origins,
     )
-    particles = with_optics(join_picks(files, names, label_by_file=label_by_file), *optics)
+    particles = with_optics(join_picks(files, names, label_by_file=label_by_file), optics or {})
     plan = _Plan(particles, positions, names, tomograms, geometry, intensity)
     kept, reasons = _select(plan)
     _check_sizes(plan)
@@ -268,6 +268,7 @@ def _described(
     columns: dict[str, Sequence[str] | np.ndarray] = {
         "halTomogram": plan.names[kept],
         "halTomogramFile": [str(tomogram.volume.path) for tomogram in used],
+        "halTomogramPixelSize": text_of([tomogram.pixel_size for tomogram in used], 5),
         "halContrast": [contrast] * len(kept),
         "halTiltMin": text_of([low for low, _ in tilts], 2),
         "halTiltMax": text_of([high for _, high in tilts], 2),
@@ -279,10 +280,7 @@ def _described(
         columns[f"halPosition{axis}Angst"] = text_of(values, 3)
     table = plan.particles.take(kept).with_columns(columns, owner="extract")
     microscopes = {tuple(tomogram.optics.items()) for tomogram in used}
-    if len(microscopes) == 1:
-        known = used[0].optics
-        return with_optics(table, known.get("rlnVoltage"), known.get("rlnSphericalAberration"))
-    return table
+    return with_optics(table, used[0].optics) if len(microscopes) == 1 else table
 
 
 def _gap(plan: _Plan) -> float:

@@ -9,6 +9,7 @@ import numpy as np
 
 from halcmd.console import log, planned
 from halcmd.errors import InputError, OptionError, first_few
+from halcmd.formats.files import write_csv
 from halcmd.importers.label_matching import match_labels
 from halcmd.importers.labels import LabelFile, read_ids
 from halcmd.matching import AMBIGUOUS, NO_MATCH, Match
@@ -110,9 +111,10 @@ def label_import(
     answers: dict[int, list[_Answer]] = {}
     mentioned: set[int] = set()
     counts: Counter[str] = Counter()
+    lost: list[list[str]] = []
     for file in files:
         match = match_labels(particles, file, way=rules.match, max_distance=rules.max_distance)
-        _check_matched(file, match, rules, everything=only is None)
+        lost += _check_matched(file, match, rules, everything=only is None)
         mentioned |= set(match.rows[match.matched].tolist())
         counts["matched"] += int(match.matched.sum())
         counts["unmatched"] += int((match.rows == NO_MATCH).sum())
@@ -137,6 +139,8 @@ def label_import(
     planned(f"labels: {', '.join(f'{name} {count:,}' for name, count in sorted(labels.items()))}")
     table = _written(particles, merged, label_round, rules)
     write_particles(folder / "particles.star", table)
+    if lost:
+        write_csv(folder / "unmatched.csv", ("file", "row", "particle", "label"), lost)
     return LabelImportResult(
         table,
         counts["matched"],
@@ -160,7 +164,10 @@ def _wanted_rows(particles: Particles, only: Path | None) -> set[int]:
     return rows
 
 
-def _check_matched(file: LabelFile, match: Match, rules: Rules, *, everything: bool) -> None:
+def _check_matched(
+    file: LabelFile, match: Match, rules: Rules, *, everything: bool
+) -> list[list[str]]:
+    """Rows that are of no particle, for the report; an error where they are not to be left out."""
     answered = file.labels != UNLABELLED
     lost = np.flatnonzero(~match.matched & answered)
     ambiguous = np.flatnonzero((match.rows == AMBIGUOUS) & answered)
@@ -168,26 +175,30 @@ def _check_matched(file: LabelFile, match: Match, rules: Rules, *, everything: b
         raise InputError(
             "labels that fit several particles",
             where=str(file.path),
-            found=_rows(file, ambiguous),
+            found=first_few(_names(file, ambiguous)),
             hint="labels with halParticleId, or a smaller --max-distance",
         )
     if not len(lost) or not everything:
-        return
+        return []
     if rules.allow_unmatched and match.matched.any():
-        log.warning(f"{file.path}: {_rows(file, lost)} are of no particle in the table; left out")
-        return
+        log.warning(
+            f"{file.path}: {first_few(_names(file, lost))} are of no particle in the table; left "
+            "out, see unmatched.csv"
+        )
+        labels = file.labels[lost]
+        facts = zip(lost, _names(file, lost), labels, strict=True)
+        return [[str(file.path), str(row + 1), name, label] for row, name, label in facts]
     raise InputError(
         "labels for particles that are not in the table",
         where=str(file.path),
-        found=_rows(file, lost),
+        found=first_few(_names(file, lost)),
         hint="check --i and --match, or --allow-unmatched to leave these rows out",
     )
 
 
-def _rows(file: LabelFile, rows: np.ndarray) -> str:
+def _names(file: LabelFile, rows: np.ndarray) -> list[str]:
     names = file.ids if file.ids is not None else file.images
-    shown = [f"row {row + 1}" if names is None else str(names[row]) for row in rows]
-    return first_few(shown)
+    return [f"row {row + 1}" if names is None else str(names[row]) for row in rows]
 
 
 def _merge(

@@ -1,7 +1,5 @@
 """Choose the particles to label next."""
 
-import csv
-import io
 import re
 from collections import Counter
 from contextlib import AbstractContextManager, nullcontext
@@ -15,7 +13,7 @@ from halcmd.chance import keyed_uniform
 from halcmd.columns import COLUMNS
 from halcmd.console import log, planned
 from halcmd.errors import InputError, NothingToQuery, OptionError, first_few
-from halcmd.formats.files import write_text
+from halcmd.formats.files import write_csv
 from halcmd.formats.star import text_of
 from halcmd.importers.labels import read_ids
 from halcmd.particles import Particles
@@ -302,7 +300,7 @@ def _written(
     table = _with_query(particles, pool, selection, strategy)
     write_particles(folder / "particles.star", table)
     write_particles(folder / "query.star", table.take(asked))
-    write_text(folder / "query.csv", _csv(table.take(asked)))
+    _write_csv(folder / "query.csv", table.take(asked))
     counts: Counter[str] = Counter()
     if particles.has("halPredictedClass"):
         counts.update(_predicted(particles, asked).tolist())
@@ -336,12 +334,9 @@ def _with_query(particles: Particles, pool: Pool, selection: Selection, strategy
     return particles.with_columns(columns, owner="query")
 
 
-def _csv(asked: Particles) -> str:
+def _write_csv(path: Path, asked: Particles) -> None:
     """The particles asked for as a table for a spreadsheet, with an empty column for the label."""
     table = asked.with_columns({"halTomogram": asked.tomograms})
     columns = [table.text(name, COLUMNS[name].empty) for name in _CSV_COLUMNS]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*_CSV_COLUMNS, "halLabel"])
-    writer.writerows([*row, ""] for row in zip(*columns, strict=True))
-    return text.getvalue()
+    rows = ([*row, ""] for row in zip(*columns, strict=True))
+    write_csv(path, [*_CSV_COLUMNS, "halLabel"], rows)

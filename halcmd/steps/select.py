@@ -1,6 +1,6 @@
 """The particles of the classes wanted, as clean tables for RELION and Warp."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,7 +64,7 @@ def select(
     wanted: Wanted,
     by_class: bool = False,
     layout: str = "keep",
-    optics: tuple[float | None, float | None] = (None, None),
+    optics: Mapping[str, str] | None = None,
     seed: int = 0,
 ) -> SelectResult:
     """The chosen rows with the input's own columns and blocks, and their RELION view.
@@ -77,8 +77,8 @@ def select(
         Job folder: ``particles.star``, ``relion.star`` and, by class, ``Classes/<class>.star``.
     layout : str
         ``keep``, or ``single`` to write one .mrc per particle for RELION.
-    optics : (float or None, float or None)
-        Voltage in kV and Cs in mm for relion.star, where the input has none.
+    optics : mapping of str to str, optional
+        rlnVoltage (kV), rlnSphericalAberration (mm), ... where the input has none.
 
     Raises
     ------
@@ -105,7 +105,7 @@ def select(
             found=", ".join(f"{name} {(classes == name).sum():,} before" for name in names),
             hint="a lower --min-probability, or other classes",
         )
-    chosen = with_optics(particles.take(rows), *optics) if any(optics) else particles.take(rows)
+    chosen = with_optics(particles.take(rows), optics or {})
     boxes = open_boxes(chosen) if layout == "single" else None
     planned(
         f"read {len(particles):,}  kept {len(rows):,}  "

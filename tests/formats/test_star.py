@@ -112,7 +112,8 @@ def test_our_files_are_read_by_the_starfile_package(tmp_path):
 
 
 def test_key_value_blocks_comments_and_foreign_blocks_stay(tmp_path):
-    text = "# version 50001\n\ndata_general\n\n_rlnA 1\n_rlnB ''\n\n# version 50001\n\ndata_x\n\nloop_\n_a #1\n1\n2\n# end\n"
+    general = "# version 50001\n\ndata_general\n\n_rlnA 1\n_rlnB ''\n\n"
+    text = general + "# version 50001\n\ndata_x\n\nloop_\n_a #1\n1\n2\n# end\n"
     path = write(tmp_path / "in.star", text)
     star = read_star(path)
     assert star.tables[0].column("rlnB") == [""]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from halcmd import console
+from halcmd.cli.options import microscope
 from halcmd.console import log
 from halcmd.errors import DataError, DryRun, InputError, OptionError
 from halcmd.formats.mrc import open_volume, write_volume
@@ -188,7 +189,7 @@ def test_binning_samples_a_smooth_blob_and_keeps_its_centre(tmp_path, layout, vo
         tmp_path / "T.mrc",
         binning=2.5,
         layout=layout,
-        optics=(voltage, voltage and 2.7),
+        optics=microscope(voltage, voltage and 2.7),
     )
     np.testing.assert_allclose(boxes_of(result)[0], gaussian(16, 8, 4.0 / 2.5), atol=2e-4)
     path = Path(result.particles.text("halImageName")[0].rsplit("@", 1)[-1])
@@ -489,7 +490,12 @@ def test_singles_come_with_a_table_for_relion(tmp_path, noise):
     write_volume(tmp_path / "T.mrc", noise, 10.0)
     picks = write_picks(tmp_path / "p.star", [(40, 30, 20), (20, 20, 20)])
     result = run(
-        tmp_path, picks, tmp_path / "T.mrc", binning=1.25, layout="single", optics=(200.0, 1.4)
+        tmp_path,
+        picks,
+        tmp_path / "T.mrc",
+        binning=1.25,
+        layout="single",
+        optics=microscope(200.0, 1.4),
     )
     star = read_star(tmp_path / "Extract" / "relion.star")
     assert [table.name for table in star.tables][:2] == ["optics", "particles"]
@@ -520,12 +526,12 @@ def test_singles_of_nearly_the_same_pixel_size_go_into_one_table(tmp_path, noise
     write_volume(tmp_path / "a.mrc", noise, 10.0)
     write_volume(tmp_path / "b.mrc", noise, 10.001)
     paths = [write_picks(tmp_path / f"{n}.star", [(40, 30, 20)], name=n) for n in "ab"]
-    run(tmp_path, paths, tmp_path, layout="single", optics=(300.0, 2.7))
+    run(tmp_path, paths, tmp_path, layout="single", optics=microscope(300.0, 2.7))
     write_volume(tmp_path / "b.mrc", noise, 12.0)
     for path in sorted((tmp_path / "Extract").rglob("*.*")):
         path.unlink()
     with pytest.raises(InputError, match="one size and pixel size"):
-        run(tmp_path, paths, tmp_path, layout="single", optics=(300.0, 2.7))
+        run(tmp_path, paths, tmp_path, layout="single", optics=microscope(300.0, 2.7))
     assert not list((tmp_path / "Extract").rglob("*.*"))
 
 

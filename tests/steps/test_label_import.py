@@ -305,6 +305,9 @@ def test_labels_of_unknown_particles_stop_unless_allowed(tmp_path, caplog):
     assert "T/000077" in str(error.value.found)
     result = run(table(), text, tmp_path, rules=Rules(allow_unmatched=True))
     assert (result.matched, result.unmatched) == (1, 1)
+    report = (tmp_path / "unmatched.csv").read_text().splitlines()
+    assert report[0] == "file,row,particle,label"
+    assert len(report) == 2
     assert "T/000077" in caplog.text
     with pytest.raises(InputError, match="not in the table"):
         run(table(), "id,label\nX,apo\n", tmp_path, rules=Rules(allow_unmatched=True))

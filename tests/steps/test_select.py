@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from halcmd import console
+from halcmd.cli.options import microscope
 from halcmd.console import log
 from halcmd.errors import DryRun, InputError
 from halcmd.formats.mrc import open_volume, write_stack
@@ -93,7 +94,7 @@ def test_relion_gets_class_numbers_and_complete_optics(tmp_path, caplog):
     assert optics.column("rlnVoltage") == ["300.000000"]
     assert "voltage and Cs are unknown" in caplog.text
     caplog.clear()
-    run(tmp_path, optics=(200.0, 2.7))
+    run(tmp_path, optics=microscope(200.0, 2.7))
     assert "unknown" not in caplog.text
     optics = read_star(tmp_path / "relion.star").table("optics")
     assert optics is not None
