@@ -71,7 +71,7 @@ def score(
     halcmd score --i Extract/particles.star --model Train/model.safetensors --o Score/
     """
     from halcmd.steps import score as step
-    from halcmd.training import Compute
+    from halcmd.training.run import Compute
 
     return step.score(
         run.read(particles),

@@ -122,8 +122,8 @@ def simulate(
 
     halcmd simulate --classes 6 --per-class 200 --o Simulate/
     """
-    from halcmd.imaging import Optics
-    from halcmd.simulated import Acquisition, Scene
+    from halcmd.imaging.microscope import Optics
+    from halcmd.imaging.simulated import Acquisition, Scene
     from halcmd.steps import simulate as step
 
     angles = pair(tilt_range, "--tilt-range")

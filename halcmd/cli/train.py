@@ -153,9 +153,9 @@ def train(
 
     halcmd train --i Labels/particles.star --o Train/
     """
-    from halcmd.recipes import Changes
     from halcmd.steps import train as step
-    from halcmd.training import Compute
+    from halcmd.training.recipes import Changes
+    from halcmd.training.run import Compute
 
     tilts = pair(tilt_range, "--tilt-range")
     return step.train(

@@ -23,7 +23,7 @@ from halcmd.particles import Particles
 from halcmd.predictions import with_predictions
 from halcmd.subtomograms import Boxes, open_boxes
 from halcmd.tables import write_particles
-from halcmd.training import Compute
+from halcmd.training.run import Compute
 from halcmd.transforms import half_turn
 
 # About the axis y first: that turn keeps the wedge whatever the tilt range is.

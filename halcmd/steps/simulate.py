@@ -9,16 +9,15 @@ import numpy as np
 import torch
 
 from halcmd.console import log, planned, progress
-from halcmd.densities import Density, built_in, from_files
 from halcmd.device import torch_generator
 from halcmd.errors import OptionError
 from halcmd.formats.mrc import volume_stack, write_volume
 from halcmd.formats.star import write_star
-from halcmd.imaging import Instrument, instrument_for
-from halcmd.particles import JUNK, Particles
-from halcmd.scene import PICK_ERROR, Cast, around, boxes, cast, counts_per_class, stage
-from halcmd.shapes import SHAPES
-from halcmd.simulated import (
+from halcmd.imaging.densities import Density, built_in, from_files
+from halcmd.imaging.microscope import Instrument, instrument_for
+from halcmd.imaging.scene import PICK_ERROR, Cast, around, boxes, cast, counts_per_class, stage
+from halcmd.imaging.shapes import SHAPES
+from halcmd.imaging.simulated import (
     CONTRASTS,
     Acquisition,
     Scene,
@@ -27,6 +26,7 @@ from halcmd.simulated import (
     tomogram_paths,
     tomogram_table,
 )
+from halcmd.particles import JUNK, Particles
 from halcmd.splitting import split_test
 from halcmd.tables import write_particles
 

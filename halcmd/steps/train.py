@@ -17,15 +17,16 @@ from halcmd.formats.model import ModelInfo, StoredModel, check_fits, read_model,
 from halcmd.formats.relion_job import CHECKPOINT
 from halcmd.formats.report import plot_training
 from halcmd.formats.star import Star, Table, text_of, write_star
-from halcmd.learnable import classes_of, rows_to_learn_from
 from halcmd.metrics import calibration_error
 from halcmd.networks.classifier import Classifier, check_box
 from halcmd.particles import Particles
-from halcmd.recipes import Changes, Recipe, recipe
 from halcmd.subtomograms import Boxes, open_boxes
 from halcmd.tables import write_particles
-from halcmd.training import Checkpoint, Compute, Examples, Fit, fit, initial_network
-from halcmd.validation import hold_out, negative_log_likelihood
+from halcmd.training.learnable import classes_of, rows_to_learn_from
+from halcmd.training.loop import Checkpoint, Examples, Fit, fit, initial_network
+from halcmd.training.recipes import Changes, Recipe, recipe
+from halcmd.training.run import Compute
+from halcmd.training.validation import hold_out, negative_log_likelihood
 
 _STAR_NAMES = {
     "train_loss": "halTrainLoss",

@@ -19,7 +19,7 @@ from halcmd.particles import Particles, new_particles
 from halcmd.steps.score import Passes, score
 from halcmd.subtomograms import open_boxes
 from halcmd.tables import read_particles
-from halcmd.training import Compute
+from halcmd.training.run import Compute
 
 BOX, PIXEL, N = 16, 12.0, 11
 INFO = ModelInfo(

@@ -8,9 +8,9 @@ import torch
 
 from halcmd.errors import DryRun, HalcmdError, OptionError
 from halcmd.formats.star import read_star
-from halcmd.imaging import Optics
-from halcmd.shapes import rasterised, shape
-from halcmd.simulated import Acquisition, Scene
+from halcmd.imaging.microscope import Optics
+from halcmd.imaging.shapes import rasterised, shape
+from halcmd.imaging.simulated import Acquisition, Scene
 from halcmd.steps.simulate import simulate
 from halcmd.tables import read_particles
 
@@ -119,7 +119,7 @@ def test_the_summary_counts_what_was_made(pair):
 
 
 def test_the_poses_in_the_truth_put_the_reference_onto_the_particles(tmp_path):
-    from halcmd.densities import built_in, euler_matrices, posed
+    from halcmd.imaging.densities import built_in, euler_matrices, posed
 
     result = run(
         tmp_path,

@@ -15,18 +15,19 @@ import numpy as np
 import pytest
 import torch
 
-from halcmd import console, training
+from halcmd import console
 from halcmd.console import log
 from halcmd.errors import DeviceError, DryRun, InputError, ModelError
 from halcmd.formats.model import read_info, read_model
 from halcmd.formats.mrc import write_stack
 from halcmd.formats.star import read_star
-from halcmd.learnable import near_test
 from halcmd.particles import Particles, new_particles
-from halcmd.recipes import Changes
 from halcmd.steps.train import TrainResult, train
 from halcmd.tables import read_particles, write_particles
-from halcmd.training import Compute
+from halcmd.training import run as training_run
+from halcmd.training.learnable import near_test
+from halcmd.training.recipes import Changes
+from halcmd.training.run import Compute
 
 BOX, PIXEL = 16, 12.0
 N = 40
@@ -246,7 +247,7 @@ def test_it_starts_from_another_model(table, tmp_path, caplog):
     trained(third, tmp_path / "c", init_model=start, changes=still)
     other = read_model(tmp_path / "c" / "model.safetensors").tensors
     assert "all but the head" in caplog.text
-    torch.testing.assert_close(before["trunk.0.weight"], other["trunk.0.weight"])
+    torch.testing.assert_close(before["trunk.0.0.weight"], other["trunk.0.0.weight"])
     assert other["head.1.weight"].shape[0] == 3
 
 
@@ -258,7 +259,7 @@ def test_an_initial_model_of_other_boxes_is_refused(table, tmp_path):
 
 
 def test_too_little_device_memory_halves_the_batch_once(table, tmp_path, monkeypatch, caplog):
-    take_step, sizes = training._Run.take_step, []
+    take_step, sizes = training_run.Run.take_step, []
 
     def short_of_memory(run, *arguments):
         sizes.append(run.recipe.batch)
@@ -266,7 +267,7 @@ def test_too_little_device_memory_halves_the_batch_once(table, tmp_path, monkeyp
             raise torch.OutOfMemoryError
         take_step(run, *arguments)
 
-    monkeypatch.setattr(training._Run, "take_step", short_of_memory)
+    monkeypatch.setattr(training_run.Run, "take_step", short_of_memory)
     limit = 4
     assert trained(table, tmp_path / "a").steps == 6
     assert sizes == [8] + [4] * 6

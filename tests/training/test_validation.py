@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import softmax
 
-from halcmd.validation import hold_out, negative_log_likelihood, temperature
+from halcmd.training.validation import hold_out, negative_log_likelihood, temperature
 
 
 def held_of(labels, tomograms=None, fraction=0.2, seed=0, order=None):

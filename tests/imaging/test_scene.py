@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from halcmd.densities import built_in
+from halcmd.imaging.densities import built_in
+from halcmd.imaging.scene import boxes, cast, counts_per_class, stage
+from halcmd.imaging.shapes import JUNK_KINDS
 from halcmd.particles import JUNK
-from halcmd.scene import boxes, cast, counts_per_class, stage
-from halcmd.shapes import JUNK_KINDS
 
 CPU = torch.device("cpu")
 

@@ -1,6 +1,6 @@
 import pytest
 
-from halcmd.recipes import PRESETS, Changes, learning_rate, recipe, steps_per_epoch
+from halcmd.training.recipes import PRESETS, Changes, learning_rate, recipe, steps_per_epoch
 
 
 def test_the_code_preset_is_what_the_authors_program_does():

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from halcmd.formats.star import Star, Table, text_of
-from halcmd.imaging import Optics, tilt_series
+from halcmd.imaging.microscope import Optics, tilt_series
+from halcmd.imaging.scene import Cast
 from halcmd.particles import Particles, new_ids, new_particles
-from halcmd.scene import Cast
 
 CONTRASTS = ("bright", "dark")
 

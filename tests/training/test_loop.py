@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from halcmd import training
 from halcmd.errors import DataError, InputError
 from halcmd.formats.model import hash_of
-from halcmd.recipes import Changes, recipe
-from halcmd.training import Checkpoint, Compute, Examples, fit, initial_network
+from halcmd.training import loop
+from halcmd.training import run as training_run
+from halcmd.training.loop import Checkpoint, Examples, fit, initial_network
+from halcmd.training.recipes import Changes, recipe
+from halcmd.training.run import Compute
 
 BOX = 16
 COMPUTE = Compute(seed=4)
@@ -84,7 +86,7 @@ def test_training_leaves_the_global_generators_alone():
 
 
 def test_particles_read_step_by_step_give_the_same_weights(undisturbed, monkeypatch):
-    monkeypatch.setattr(training, "_CACHE_BYTES", 0)
+    monkeypatch.setattr(loop, "_CACHE_BYTES", 0)
     assert name_of(fitted()) == name_of(undisturbed)
 
 
@@ -93,20 +95,20 @@ def test_particles_read_step_by_step_give_the_same_weights(undisturbed, monkeypa
 def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(
     tmp_path, monkeypatch, undisturbed, stop_at, seconds
 ):
-    monkeypatch.setattr(training, "_CHECKPOINT_SECONDS", seconds)
+    monkeypatch.setattr(loop, "_CHECKPOINT_SECONDS", seconds)
     checkpoint = Checkpoint(tmp_path / "checkpoint.pt", {"labels": "abc"})
-    batch_of = training.batch_of
+    batch_of = training_run.batch_of
 
     def stop(*arguments, step, **settings):
         if step == stop_at:
             raise KeyboardInterrupt
         return batch_of(*arguments, step=step, **settings)
 
-    monkeypatch.setattr(training, "batch_of", stop)
+    monkeypatch.setattr(training_run, "batch_of", stop)
     with pytest.raises(KeyboardInterrupt):
         fitted(checkpoint=checkpoint)
     assert checkpoint.path.exists() == (stop_at > 4 or seconds == 0.0)
-    monkeypatch.setattr(training, "batch_of", batch_of)
+    monkeypatch.setattr(training_run, "batch_of", batch_of)
     resumed = fitted(checkpoint=replace(checkpoint, resume=True))
     assert name_of(resumed) == name_of(undisturbed)
     assert resumed.history == undisturbed.history
@@ -137,27 +139,27 @@ def test_without_validation_all_steps_are_done_and_the_last_weights_kept():
 
 def test_training_stops_when_patience_ends(monkeypatch):
     losses = iter([1.0, 0.5, 0.6, 0.7, 0.4])
-    monkeypatch.setattr(training, "negative_log_likelihood", lambda *_: next(losses))
+    monkeypatch.setattr(training_run, "negative_log_likelihood", lambda *_: next(losses))
     result = fitted(replace(SMALL, steps=40, patience=2))
     assert (result.steps, result.best_step) == (16, 8)
 
 
 def test_of_equally_good_weights_the_later_are_kept(monkeypatch):
     losses = iter([1.0, 0.5, 0.5])
-    monkeypatch.setattr(training, "negative_log_likelihood", lambda *_: next(losses))
+    monkeypatch.setattr(training_run, "negative_log_likelihood", lambda *_: next(losses))
     assert fitted().best_step == 12
 
 
 def test_weights_before_best_after_are_not_kept(monkeypatch):
     losses = iter([0.1, 0.5, 0.6])
-    monkeypatch.setattr(training, "negative_log_likelihood", lambda *_: next(losses))
+    monkeypatch.setattr(training_run, "negative_log_likelihood", lambda *_: next(losses))
     assert fitted(replace(SMALL, best_after=4)).best_step == 8
 
 
 def test_the_weights_kept_are_those_of_the_best_step(monkeypatch):
     short = fitted(replace(SMALL, one_cycle=False, steps=4))
     losses = iter([0.1, 0.5, 0.6])
-    monkeypatch.setattr(training, "negative_log_likelihood", lambda *_: next(losses))
+    monkeypatch.setattr(training_run, "negative_log_likelihood", lambda *_: next(losses))
     long = fitted(replace(SMALL, one_cycle=False))
     assert name_of(long) == name_of(short)
 

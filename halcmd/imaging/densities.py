@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from halcmd.console import log
 from halcmd.errors import DataError, InputError
 from halcmd.formats.mrc import open_volume
+from halcmd.imaging.shapes import rasterised, shape
 from halcmd.particles import JUNK, NOT_TRAINED, UNLABELLED, valid_label
-from halcmd.shapes import rasterised, shape
 
 # The low-pass before sampling falls from 1 to 0 between this share of the Nyquist frequency and it.
 _EDGE_START = 0.9

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from halcmd.densities import built_in, euler_matrices, posed, random_angles
-from halcmd.imaging import (
+from halcmd.imaging.densities import built_in, euler_matrices, posed, random_angles
+from halcmd.imaging.microscope import (
     Optics,
     ctf,
     instrument_for,
@@ -91,7 +91,7 @@ def test_blocks_of_tilts_give_what_all_tilts_at_once_give(rng, monkeypatch):
     volume = torch.from_numpy(rng.normal(size=(1, 8, 6, 8))).float()
     geometry = tilt_series((8, 6, 8), tilt_range=(-60, 60), tilt_step=10)
     whole = reconstruct(project(volume, geometry), geometry)
-    monkeypatch.setattr("halcmd.imaging._BLOCK_ELEMENTS", 3000)
+    monkeypatch.setattr("halcmd.imaging.microscope._BLOCK_ELEMENTS", 3000)
     assert torch.allclose(reconstruct(project(volume, geometry), geometry), whole, atol=1e-6)
 
 

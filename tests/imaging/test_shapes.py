@@ -6,8 +6,8 @@ import torch
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
+from halcmd.imaging.shapes import SHAPES, aggregate, membrane, rasterised, shape
 from halcmd.particles import valid_label
-from halcmd.shapes import SHAPES, aggregate, membrane, rasterised, shape
 
 CPU = torch.device("cpu")
 

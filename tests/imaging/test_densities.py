@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from halcmd import console
-from halcmd.densities import (
+from halcmd.errors import DataError, InputError
+from halcmd.imaging.densities import (
     band_limited,
     built_in,
     class_name,
@@ -16,8 +17,7 @@ from halcmd.densities import (
     posed,
     random_angles,
 )
-from halcmd.errors import DataError, InputError
-from halcmd.shapes import Shape, rasterised, shape
+from halcmd.imaging.shapes import Shape, rasterised, shape
 
 CPU = torch.device("cpu")
 

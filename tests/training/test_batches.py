@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from halcmd.batches import batch_of
+from halcmd.training.batches import batch_of
 
 CLASSES = np.array([0] * 3 + [1] * 10 + [4] * 5)
 

@@ -1,0 +1,1 @@
+"""The simulator: densities, scenes, and the microscope that images and reconstructs them."""

@@ -1,0 +1,1 @@
+"""Fitting a network: recipe, batches, validation, and the loop that all fits share."""
