@@ -135,6 +135,16 @@ def test_commands_on_pages_can_be_parsed(page: Path) -> None:
                 assert (ROOT / words[1]).exists()
 
 
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_options_named_on_pages_exist(page: Path) -> None:
+    commands = [get_command(app), *COMMANDS.values()]
+    known = {o for c in commands for p in c.params for o in [*p.opts, *p.secondary_opts]}
+    known |= {"--help", "--in_parts"} | {"--constraint", "--group", "--editable", "--upgrade"}
+    known |= {"--small", "--check"} | {"--in_mask", "--in_3dref", "--in_mics", "--in_movies"}
+    prose = _FENCE.sub("", page.read_text())
+    assert sorted(set(re.findall(r"`(--[a-z0-9_-]+)", prose)) - known) == []
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_examples_in_the_help_can_be_parsed(name: str) -> None:
     lines = [line.strip() for line in (COMMANDS[name].help or "").splitlines()]
