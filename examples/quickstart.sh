@@ -11,7 +11,7 @@ set -euo pipefail
 folder=quickstart
 scene=(--classes 6 --per-class 80 --tomograms 6 --box 24 --angpix 12 --snr 0.05)
 box=24 per_round=30 rounds=4
-training=(--steps 700) # somewhat quicker than the default, and hardly less accurate
+training=()
 for word in "$@"; do
     case $word in
         --small)

@@ -10,6 +10,9 @@ from pathlib import Path
 
 from halcmd.errors import InputError
 
+TEMPORARY = ".halcmd-"
+"""How the names of unfinished files begin."""
+
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
@@ -23,7 +26,7 @@ def atomic(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(
-            dir=path.parent, prefix=f".{path.stem[:40]}-", suffix=path.suffix
+            dir=path.parent, prefix=f"{TEMPORARY}{path.stem[:40]}-", suffix=path.suffix
         )
     except OSError as error:
         raise unwritable(path, error) from error

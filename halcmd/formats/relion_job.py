@@ -13,7 +13,7 @@ from pathlib import Path
 import tomli_w
 
 from halcmd.errors import Aborted, InputError
-from halcmd.formats.files import unwritable, write_text
+from halcmd.formats.files import TEMPORARY, unwritable, write_text
 from halcmd.formats.star import Star, Table, write_star
 
 RUN_LOG = "run.log"
@@ -79,7 +79,7 @@ def check_apart(folder: Path, inputs: Iterable[Path]) -> None:
 
 
 def prepare(folder: Path) -> bool:
-    """Make the folder, try that it can be written, remove stale markers.
+    """Make the folder, try that it can be written, remove stale markers and unfinished files.
 
     Returns
     -------
@@ -100,6 +100,9 @@ def prepare(folder: Path) -> bool:
         raise unwritable(folder, error) from error
     for word in _MARKERS.values():
         (folder / f"RELION_JOB_EXIT_{word}").unlink(missing_ok=True)
+    for pattern in (f"{TEMPORARY}*", f"*/{TEMPORARY}*"):  # of a run that was killed
+        for left_over in folder.glob(pattern):
+            left_over.unlink()
     return new
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from halcmd.errors import Aborted, InputError
 from halcmd.formats import relion_job
+from halcmd.formats.files import TEMPORARY
 from halcmd.formats.star import read_star
 
 
@@ -115,3 +116,22 @@ def test_a_folder_with_nothing_but_its_log_is_discarded(tmp_path):
             (folder / name).touch()
         relion_job.discard(folder)
         assert folder.exists() == stays
+
+
+def test_unfinished_files_of_a_killed_run_are_removed(tmp_path):
+    (tmp_path / "Subtomograms").mkdir()
+    for place in (tmp_path, tmp_path / "Subtomograms"):
+        (place / f"{TEMPORARY}TS_01-abc.mrcs").touch()
+    relion_job.prepare(tmp_path)
+    assert [item.name for item in tmp_path.rglob("*")] == ["Subtomograms"]
+
+
+def test_what_a_failed_run_has_written_is_removed_but_not_its_checkpoint(tmp_path):
+    (tmp_path / "Subtomograms").mkdir()
+    (tmp_path / "particles.star").write_text("of an earlier run")
+    os.utime(tmp_path / "particles.star", (1, 1))
+    for name in ("dropped.star", relion_job.CHECKPOINT, "Subtomograms/TS_01.mrcs", "mine.txt"):
+        (tmp_path / name).touch()
+    relion_job.remove_written(tmp_path, since=2.0)
+    left = sorted(item.name for item in tmp_path.rglob("*"))
+    assert left == [relion_job.CHECKPOINT, "mine.txt", "particles.star"]
