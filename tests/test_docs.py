@@ -219,6 +219,7 @@ def run_page(page: Path, folder: Path, *, test_labels: bool) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("pages")
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize(
     ("page", "expected"), [("README.md", 6), ("docs/demo.md", 9), ("docs/tutorial.md", 12)]
