@@ -33,7 +33,6 @@ app = typer.Typer(
     context_settings={
         "help_option_names": ["-h", "--help"],
         "token_normalize_func": normalise,
-        "auto_envvar_prefix": "HALCMD",
     },
 )
 

@@ -91,7 +91,9 @@ def add_job(app: typer.Typer, function: Command, panel: str) -> None:
     command.__annotations__ = {p.name: p.annotation for p in parameters}
     command.__doc__ = function.__doc__
     name = function.__name__.replace("_", "-")
-    app.command(name, rich_help_panel=panel, cls=JobCommand)(hide_environment(command))
+    settings = {"auto_envvar_prefix": f"HALCMD_{function.__name__.upper()}"}
+    made = app.command(name, rich_help_panel=panel, cls=JobCommand, context_settings=settings)
+    made(hide_environment(command))
 
 
 def hide_environment(command: Callable[..., None]) -> Callable[..., None]:

@@ -95,7 +95,7 @@ def normalise(word: str) -> str:
 
 app = typer.Typer(
     pretty_exceptions_enable=False,
-    context_settings={"token_normalize_func": normalise, "auto_envvar_prefix": "HALCMD"},
+    context_settings={"token_normalize_func": normalise},
 )
 add_job(app, fake_step, "Data")
 add_job(app, other_step, "Data")
