@@ -21,7 +21,7 @@ def use(gpu: str, threads: int) -> torch.device:
     gpu : str
         ``auto`` or empty (a GPU where there is one), ``cpu``, or a GPU number such as ``0``.
     threads : int
-        CPU threads; 0 = one per core, at most 8.
+        CPU threads; 0 = OMP_NUM_THREADS, else one per core, at most 8.
 
     Raises
     ------
@@ -38,8 +38,9 @@ def use(gpu: str, threads: int) -> torch.device:
 
 
 def default_threads() -> int:
-    """CPU cores this process may use, at most 8."""
-    return min(len(os.sched_getaffinity(0)), 8)
+    """OMP_NUM_THREADS where it is set, as by SLURM; else the cores this process may use, up to 8."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    return int(wanted) if wanted.isdigit() else min(len(os.sched_getaffinity(0)), 8)
 
 
 def describe(device: torch.device) -> str:

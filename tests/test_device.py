@@ -1,7 +1,17 @@
+import os
+
 import pytest
 import torch
 
-from halcmd.device import autocast, describe, devices, torch_generator, use, why_no_gpu
+from halcmd.device import (
+    autocast,
+    default_threads,
+    describe,
+    devices,
+    torch_generator,
+    use,
+    why_no_gpu,
+)
 from halcmd.errors import DeviceError, OptionError
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU here")
@@ -10,6 +20,13 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA 
 def test_cpu_is_taken_when_asked_for():
     assert use("cpu", 1).type == "cpu"
     assert torch.get_num_threads() == 1
+
+
+def test_the_default_number_of_threads_is_that_of_the_environment(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert default_threads() == 3
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert default_threads() == min(len(os.sched_getaffinity(0)), 8)
 
 
 @pytest.mark.parametrize("text", ["", "auto", " AUTO "])
