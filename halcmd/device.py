@@ -38,7 +38,7 @@ def use(gpu: str, threads: int) -> torch.device:
 
 
 def default_threads() -> int:
-    """OMP_NUM_THREADS where it is set, as by SLURM; else the cores this process may use, up to 8."""
+    """OMP_NUM_THREADS where it is set (SLURM); else the cores this process may use, up to 8."""
     wanted = os.environ.get("OMP_NUM_THREADS", "")
     return int(wanted) if wanted.isdigit() else min(len(os.sched_getaffinity(0)), 8)
 
