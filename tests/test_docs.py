@@ -293,3 +293,8 @@ def test_the_example_of_a_network_works(extension: Path, monkeypatch: pytest.Mon
     particles = as_input(torch.zeros(2, 16, 16, 16))
     assert network(particles).shape == (2, 3)
     assert network.embedding(particles).shape == (2, 16)
+
+
+def test_every_format_of_picks_is_documented():
+    text = (DOCS / "picks.md").read_text()
+    assert [key for key in IMPORTERS if f"| `{key}` |" not in text] == []

@@ -21,14 +21,6 @@ FORMATS = ("auto", *IMPORTERS)
 def extract(
     run: Run,
     particles: ParticlesOption,
-    tomograms: Annotated[
-        Path,
-        Option(
-            help="RELION's tomograms.star, a folder of MRC files, or one MRC file.",
-            rich_help_panel="Input",
-            metavar="PATH",
-        ),
-    ],
     box: Annotated[
         int,
         Option(
@@ -38,6 +30,26 @@ def extract(
             rich_help_panel="Geometry",
         ),
     ],
+    tomograms: Annotated[
+        list[Path] | None,
+        Option(
+            help="RELION's tomograms.star, a folder of MRC files, or one MRC file. With a "
+            "tomograms.star that names no volumes (RELION 4, Warp), repeat it with the folder. "
+            "Default: what an optimisation_set.star names.",
+            rich_help_panel="Input",
+            metavar="PATH",
+        ),
+    ] = None,
+    volumes: Annotated[
+        str,
+        Option(
+            help="Which volumes, where tomograms.star names several; halves are averaged. auto = "
+            "the first of full, denoised, halves that is there.",
+            rich_help_panel="Input",
+            metavar="auto|full|denoised|halves",
+            callback=lambda value: one_of(value, ("auto", "full", "denoised", "halves")),
+        ),
+    ] = "auto",
     format_: Annotated[
         str,
         Option(
@@ -204,13 +216,14 @@ def extract(
 
     return step.extract(
         read_picks(particles, name=format_, unit=_COORDS.get(coords)),
-        tomograms,
+        tomograms or [],
         run.folder,
         geometry=Geometry(box, binning, angpix, edge),
         intensity=Intensity(contrast, normalise, bg_radius, lowpass),
         split=step.Split(test_fraction, test_by),
         coords_pixel_size=coords_angpix,
         tomogram_pixel_size=tomo_angpix,
+        volumes=volumes,
         apply_origins=apply_origins,
         label_by_file=label_by_file,
         tilt_range=pair(tilt_range, "--tilt-range"),

@@ -10,8 +10,8 @@ from collections import Counter
 import numpy as np
 
 from halcmd.errors import InputError, first_few
-from halcmd.importers.picks import PickFile, Picks
-from halcmd.particles import new_particles
+from halcmd.importers.pick_file import PickFile
+from halcmd.importers.picks import Picks, source_table
 
 AXES = ("x", "y", "z")
 POSITIONS = ("halPositionXAngst", "halPositionYAngst", "halPositionZAngst")
@@ -63,18 +63,13 @@ def read(file: PickFile) -> Picks:
         [_numbers(columns[lower[axis]], axis, str(file.path)) for axis in axes], axis=1
     )
     tomogram = next((lower[name] for name in _TOMOGRAM_NAMES if name in lower), None)
-    source = {f"halSource{_camel(name)}": values for name, values in columns.items()}
-    particles = new_particles(source, path=file.path)
     return Picks(
         path=file.path,
-        particles=particles,
+        producer="csv",
+        particles=source_table(columns, file.path),
         tomograms=np.array(columns[tomogram] if tomogram else [""] * len(rows), dtype=object),
         coordinates=coordinates,
         unit="angstrom" if is_own else "voxel",
-        shifts_angst=None,
-        pixel_sizes=(),
-        image_pixel_size=None,
-        producer="csv",
     )
 
 
@@ -137,9 +132,3 @@ def _is_number(text: str) -> bool:
         return bool(np.isfinite(float(text.replace(",", "."))))
     except ValueError:
         return False
-
-
-def _camel(name: str) -> str:
-    """A column name as part of a STAR label: ``my score`` becomes ``MyScore``."""
-    words = "".join(c if c.isalnum() else " " for c in name).split()
-    return "".join(word[0].upper() + word[1:] for word in words) or "Field"

@@ -1,6 +1,7 @@
 """halcmd's own particle table: positions are resolved already, in Angstrom."""
 
-from halcmd.importers.picks import PickFile, Picks, numbers
+from halcmd.importers.pick_file import PickFile
+from halcmd.importers.picks import Picks, numbers
 from halcmd.particles import particles_of
 
 COLUMNS = ("halPositionXAngst", "halPositionYAngst", "halPositionZAngst")
@@ -25,12 +26,9 @@ def read(file: PickFile) -> Picks:
     particles = particles_of(file.star)
     return Picks(
         path=file.path,
+        producer="halcmd",
         particles=particles,
         tomograms=particles.text("halTomogram", ""),
         coordinates=numbers(particles, COLUMNS),
         unit="angstrom",
-        shifts_angst=None,
-        pixel_sizes=(),
-        image_pixel_size=None,
-        producer="halcmd",
     )

@@ -13,7 +13,6 @@ from halcmd.importers.positions import resolve_positions
 from halcmd.importers.tomograms import Tomogram
 from halcmd.matching import Match, match_ids, match_names, match_positions
 from halcmd.particles import Particles, tomogram_name
-from halcmd.pixel_size import is_set
 
 _DEFAULT_DISTANCE_VOXELS = 2.0
 
@@ -46,8 +45,8 @@ def match_labels(
         if by == "id" and file.ids is not None and not particles.ids_are_new:
             found = match_ids(file.ids.tolist(), particles.ids.tolist())
             _check_positions(particles, file, found, max_distance)
-        elif by == "name" and file.images is not None and _has_images(particles):
-            found = _by_name(particles, file.images.tolist())
+        elif by == "name" and (names := _by_name(particles, file)) is not None:
+            found = names
         elif by == "coordinate" and file.picks is not None:
             found = _by_position(particles, file, max_distance)
         else:
@@ -68,14 +67,16 @@ def match_labels(
     return found
 
 
-def _has_images(particles: Particles) -> bool:
-    return particles.has("halImageName") or particles.has("rlnImageName")
-
-
-def _by_name(particles: Particles, images: list[str]) -> Match:
-    columns = [name for name in ("halImageName", "rlnImageName") if particles.has(name)]
-    matches = [match_names(images, particles.text(column).tolist()) for column in columns]
-    return max(matches, key=lambda match: int(match.matched.sum()))
+def _by_name(particles: Particles, file: LabelFile) -> Match | None:
+    """By rlnTomoParticleName, else by image: what most rows are found by."""
+    pairs = [("rlnTomoParticleName", file.particle_names)]
+    pairs += [(column, file.images) for column in ("halImageName", "rlnImageName")]
+    matches = [
+        match_names(names.tolist(), particles.text(column).tolist())
+        for column, names in pairs
+        if names is not None and particles.has(column)
+    ]
+    return max(matches, key=lambda match: int(match.matched.sum()), default=None)
 
 
 def _by_position(particles: Particles, file: LabelFile, max_distance: float | None) -> Match:
@@ -102,7 +103,6 @@ def _tomograms(particles: Particles) -> dict[str, Tomogram]:
     found = {}
     sizes = particles.number("halTomogramPixelSize")
     paths = particles.text("halTomogramFile")
-    unknown = (float("nan"), float("nan"))
     for name in dict.fromkeys(particles.tomograms):
         row = int(np.argmax(particles.tomograms == name))
         volume = open_volume(Path(paths[row]))
@@ -113,9 +113,7 @@ def _tomograms(particles: Particles) -> dict[str, Tomogram]:
                 where=str(volume.path),
                 hint="labels with halParticleId, or set the pixel size in the MRC header",
             )
-        found[name] = Tomogram(
-            name, volume, float(size), "halTomogramPixelSize", unknown, "unknown", {}
-        )
+        found[name] = Tomogram(name, (volume,), float(size), "halTomogramPixelSize")
     return found
 
 
@@ -124,7 +122,8 @@ def _distance(picks: Picks, tomograms: dict[str, Tomogram], max_distance: float 
     if max_distance is not None:
         return max_distance
     voxel = max(tomogram.pixel_size for tomogram in tomograms.values())
-    pixel = next((size for _, size in picks.pixel_sizes if size and is_set(size)), 0.0)
+    sizes = picks.readings[0].sizes if picks.unit == "voxel" else None
+    pixel = float(sizes.max()) if sizes is not None else 0.0
     return max(_DEFAULT_DISTANCE_VOXELS * voxel, pixel)
 
 

@@ -11,11 +11,13 @@ from halcmd.formats.files import read_text
 from halcmd.formats.star import Table
 from halcmd.importers import IMPORTERS
 from halcmd.importers.csv_table import read_rows, split_rows
-from halcmd.importers.picks import PickFile, Picks, open_pick_file, recognise
+from halcmd.importers.pick_file import PickFile, open_pick_file, recognise
+from halcmd.importers.picks import Picks, open_named
 from halcmd.particles import UNLABELLED, particles_of, valid_label
 from halcmd.registry import load
 
 ID_COLUMNS = ("halParticleId", "particle_id", "id")
+PARTICLE_NAME_COLUMNS = ("rlnTomoParticleName",)
 IMAGE_COLUMNS = ("halImageName", "rlnImageName", "image", "image_name", "file")
 LABEL_COLUMNS = ("halLabel", "label", "class", "rlnClassNumber")
 _NO_ANSWER = {"", UNLABELLED, "nan", "na", "none", "null", "<na>"}
@@ -31,8 +33,8 @@ class LabelFile:
         The file.
     labels : ndarray, shape (n,), object of str
         Class of each row; ``unlabelled`` where there is no answer.
-    ids, images : ndarray of shape (n,), object of str, or None
-        halParticleId and image name of each row, where the file has them.
+    ids, particle_names, images : ndarray of shape (n,), object of str, or None
+        halParticleId, rlnTomoParticleName and image name of each row, where the file has them.
     picks : Picks or None
         Tomogram and coordinates of each row, where the file has them.
     """
@@ -40,6 +42,7 @@ class LabelFile:
     path: Path
     labels: np.ndarray
     ids: np.ndarray | None
+    particle_names: np.ndarray | None
     images: np.ndarray | None
     picks: Picks | None
 
@@ -52,7 +55,7 @@ def read_labels(
     one_label: str | None = None,
     renames: dict[str, str] | None = None,
 ) -> LabelFile:
-    """The answers of a STAR, CSV or TSV file.
+    """The answers of a STAR, CSV or TSV file, or of any other that an importer reads.
 
     Parameters
     ----------
@@ -61,7 +64,8 @@ def read_labels(
     name : str
         Importer for its coordinates, or ``auto``.
     column : str, optional
-        Column with the class. Default: the first of halLabel, label, class, rlnClassNumber.
+        Column with the class. Default: the first of halLabel, label, class, rlnClassNumber, else
+        what the format has for a class (an object's name, a class number).
     one_label : str, optional
         Class of all rows, whatever the columns.
     renames : dict of str to str, optional
@@ -72,20 +76,22 @@ def read_labels(
     InputError
         There is no column with classes, or a class name is not allowed.
     """
-    file = open_pick_file(path)
-    table = _table(file)
+    file, _ = open_named(path)
+    picks = _picks(file, name)
+    table = _table(file) if picks is None else picks.particles.table
     if one_label is not None:
         labels = [one_label] * len(table)
     else:
-        labels = table.column(_label_column(table.labels, column, path))
+        labels = _answers(table, picks, column, path)
     plain = [_plain(label, renames or {}) for label in labels]
     _check(plain, path)
     return LabelFile(
         path,
         np.array(plain, dtype=object),
         _first(table, ID_COLUMNS),
+        _first(table, PARTICLE_NAME_COLUMNS),
         _first(table, IMAGE_COLUMNS),
-        _picks(file, name),
+        picks,
     )
 
 
@@ -128,6 +134,8 @@ def read_renames(path: Path) -> dict[str, str]:
 def _table(file: PickFile) -> Table:
     if file.star is not None:
         return particles_of(file.star).table
+    if not file.text:
+        recognise(file)  # raises with the reason
     header, rows = read_rows(file.text, str(file.path))
     if header is None:
         raise InputError(
@@ -139,23 +147,32 @@ def _table(file: PickFile) -> Table:
     return Table.from_columns("labels", columns)
 
 
-def _label_column(names: list[str], wanted: str | None, path: Path) -> str:
-    if wanted is not None:
-        if wanted not in names:
+def _answers(table: Table, picks: Picks | None, column: str | None, path: Path) -> list[str]:
+    """The class of each row as it stands."""
+    names = table.labels
+    plain = {_plain_name(name): name for name in reversed(names)}
+    if column is not None:
+        if column not in names and _plain_name(column) not in plain:
             raise InputError(
-                f"no column {wanted}", where=str(path), hint=did_you_mean(wanted, names)
+                f"no column {column}", where=str(path), hint=did_you_mean(column, names)
             )
-        return wanted
-    lower = {name.lower(): name for name in names}
-    for name in LABEL_COLUMNS:
-        if name.lower() in lower:
-            return lower[name.lower()]
+        return table.column(column if column in names else plain[_plain_name(column)])
+    found = next((plain[n] for name in LABEL_COLUMNS if (n := _plain_name(name)) in plain), None)
+    if found is not None:
+        return table.column(found)
+    if picks is not None and picks.classes is not None:
+        return [str(label) for label in picks.classes]
     raise InputError(
         "no column with labels",
         where=str(path),
         found=first_few(names, 6),
         hint="--label-column NAME, or --label CLASS for all rows of the file",
     )
+
+
+def _plain_name(column: str) -> str:
+    """A column name for comparison: without case, and without what marks a source field."""
+    return column.removeprefix("halSource").replace("_", "").lower()
 
 
 def _plain(label: str, renames: dict[str, str]) -> str:
@@ -184,15 +201,17 @@ def _check(labels: list[str], path: Path) -> None:
 
 
 def _first(table: Table, names: tuple[str, ...]) -> np.ndarray | None:
-    lower = {name.lower(): name for name in table.labels}
-    found = next((lower[name.lower()] for name in names if name.lower() in lower), None)
+    plain = {_plain_name(name): name for name in reversed(table.labels)}
+    found = next((plain[n] for name in names if (n := _plain_name(name)) in plain), None)
     return np.array(table.column(found), dtype=object) if found else None
 
 
 def _picks(file: PickFile, name: str) -> Picks | None:
-    """Coordinates, where an importer finds them."""
+    """Coordinates, where an importer finds them; a file with ids or names needs none."""
     try:
         picks: Picks = load(IMPORTERS, recognise(file, name), "format").read(file)
     except InputError:
+        if name != "auto":
+            raise
         return None
     return picks

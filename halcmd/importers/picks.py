@@ -1,16 +1,17 @@
-"""Picks: what every importer returns, and how a file finds its importer."""
+"""Picks: what every importer returns; reading them from files and joining them."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
+from halcmd.console import log
 from halcmd.errors import InputError, OptionError
-from halcmd.formats.files import read_text
-from halcmd.formats.star import Star, read_star
 from halcmd.importers import IMPORTERS
-from halcmd.particles import Particles, new_ids, valid_label
+from halcmd.importers.optimisation_set import locate, named_files
+from halcmd.importers.pick_file import PickFile, open_pick_file, recognise
+from halcmd.particles import Particles, new_ids, new_particles, valid_label
 from halcmd.registry import load
 from halcmd.tables import check_ids, join
 
@@ -18,99 +19,81 @@ UNITS = ("voxel", "angstrom", "centred_angstrom", "normalised")
 
 
 @dataclass(frozen=True)
-class PickFile:
-    """A file that may hold picks.
+class Reading:
+    """One way to read coordinates that are pixels.
 
     Attributes
     ----------
-    path : Path
-        The file.
-    star : Star or None
-        Its tables, where it is a STAR file.
-    text : str
-        Its text, where it is not.
+    words : str
+        What the pixels are, for people.
+    source : str or None
+        Column that the pixel size came from; None where the tomogram decides.
+    sizes : ndarray, shape (n,), float64, or None
+        Angstrom per pixel for each pick; None = as the pick's tomogram says.
     """
 
-    path: Path
-    star: Star | None
-    text: str
+    words: str
+    source: str | None = None
+    sizes: np.ndarray | None = None
+
+
+VOXELS = Reading("voxels of the tomogram")
+TILT_SERIES = Reading("pixels of the tilt series")
+"""Bin 1, of the size that tomograms.star says; no reading where it does not."""
 
 
 @dataclass(frozen=True)
 class Picks:
     """Picks as they stand in their file, with all that is needed to place them.
 
+    The position of a pick in Angstrom is ``(coordinates - origin) * pixel size + shifts`` for
+    pixels; for the other units there is no pixel size.
+
     Attributes
     ----------
     path : Path
         The file.
+    producer : str
+        The importer's key.
     particles : Particles
         The rows: the STAR file's own, or a fresh table with ``halSource<Name>`` columns.
     tomograms : ndarray, shape (n,), object of str
         Tomogram names as they stand in the file; empty where there are none.
     coordinates : ndarray, shape (n, 3), float64, **xyz**
-        In ``unit``.
+        In ``unit``, as they stand in the file.
     unit : str
-        ``voxel`` (0 = centre of the first), ``angstrom`` from there, ``centred_angstrom`` (from the
-        centre of the tomogram) or ``normalised`` (0..1).
-    shifts_angst : ndarray, shape (n, 3), float64, **xyz**, or None
-        To be subtracted from the position, Angstrom.
-    pixel_sizes : tuple of (name, value)
-        What the file says about the pixel size of the coordinates, most trusted first.
-    image_pixel_size : float or None
-        Pixel size of the particle images, which in some exports is that of the coordinates.
-    producer : str
-        The importer's key.
+        ``voxel`` (pixels of some size), ``angstrom`` from the centre of the first voxel,
+        ``centred_angstrom`` (from the centre of the tomogram) or ``normalised`` (0..1).
+    readings : tuple of Reading
+        What a pixel may be, where the unit is ``voxel``. With several, the one that fits the
+        tomogram is taken; where two fit, the user is asked.
+    origin : ndarray, shape (3,) or (n, 3), float64, **xyz**
+        Coordinates that the centre of the first voxel has in this format.
+    shifts : ndarray, shape (n, 3), float64, **xyz**, or None
+        Displacements to be **added**, RELION's sign turned and rotations applied already.
+    shifts_in_pixels : bool
+        Shifts are in pixels of the coordinates; otherwise in Angstrom.
+    rotations : ndarray, shape (n, 3, 3), float64, or None
+        Matrices that turn the reference into the pose of the particle, for **xyz** columns.
+    classes : ndarray, shape (n,), object of str, or None
+        Class of each pick, where the format has a place for it.
+    tomograms_file : Path or None
+        tomograms.star that the file names.
     """
 
     path: Path
+    producer: str
     particles: Particles
     tomograms: np.ndarray
     coordinates: np.ndarray
-    unit: str
-    shifts_angst: np.ndarray | None
-    pixel_sizes: tuple[tuple[str, float | None], ...]
-    image_pixel_size: float | None
-    producer: str
-
-
-def open_pick_file(path: Path) -> PickFile:
-    """A file, parsed where it is STAR.
-
-    Raises
-    ------
-    InputError
-        It is missing, empty, or no text.
-    """
-    text = read_text(path)
-    if not text.strip():
-        raise InputError("the file is empty", where=str(path))
-    is_star = any(line.lstrip().startswith("data_") for line in text.splitlines())
-    return PickFile(path, read_star(path), "") if is_star else PickFile(path, None, text)
-
-
-def recognise(file: PickFile, name: str = "auto") -> str:
-    """The key of the importer for this file.
-
-    Raises
-    ------
-    OptionError
-        ``--format`` names no importer.
-    InputError
-        No importer knows the file.
-    """
-    if name != "auto":
-        load(IMPORTERS, name, "format")
-        return name
-    for key in IMPORTERS:
-        if load(IMPORTERS, key, "format").recognises(file):
-            return key
-    raise InputError(
-        "the format of these picks is not recognised",
-        where=str(file.path),
-        found=_contents(file),
-        hint=f"--format {'|'.join(IMPORTERS)}, or a CSV file with the columns x,y,z,tomogram",
-    )
+    unit: str = "voxel"
+    readings: tuple[Reading, ...] = (VOXELS,)
+    origin: np.ndarray = field(default_factory=lambda: np.zeros(3))
+    shifts: np.ndarray | None = None
+    shifts_in_pixels: bool = False
+    rotations: np.ndarray | None = None
+    classes: np.ndarray | None = None
+    tomograms_file: Path | None = None
 
 
 def read_picks(
@@ -132,15 +115,36 @@ def read_picks(
     InputError
         A file is not recognised, or the files differ in format, unit or columns.
     """
-    found: list[Picks] = []
-    for path in paths:
-        file = open_pick_file(path)
-        key = recognise(file, name)
-        picks: Picks = load(IMPORTERS, key, "format").read(file)
-        found.append(picks if unit is None else replace(picks, unit=unit))
+    found = [_read(path, name, unit) for path in paths]
     for picks in found[1:]:
         _check_alike(found[0], picks)
     return found
+
+
+def open_named(path: Path) -> tuple[PickFile, Path | None]:
+    """A file of picks, or the particles that an optimisation set names, with its tomograms.
+
+    Raises
+    ------
+    InputError
+        A file cannot be read.
+    """
+    file = open_pick_file(path)
+    named = named_files(file.star) if file.star is not None else None
+    if named is None:
+        return file, None
+    log.info(f"{path}: the particles are those of {named.particles}")
+    tomograms = named.tomograms
+    place = (locate(tomograms, path) or Path(tomograms)) if tomograms else None
+    return open_pick_file(named.particles_path), place
+
+
+def _read(path: Path, name: str, unit: str | None) -> Picks:
+    file, tomograms = open_named(path)
+    picks: Picks = load(IMPORTERS, recognise(file, name), "format").read(file)
+    if unit not in {None, picks.unit}:
+        picks = replace(picks, unit=unit, readings=(VOXELS,))
+    return replace(picks, tomograms_file=tomograms)
 
 
 def join_picks(files: Sequence[Picks], names: np.ndarray, *, label_by_file: bool) -> Particles:
@@ -216,8 +220,19 @@ def _check_alike(first: Picks, picks: Picks) -> None:
             )
 
 
-def _contents(file: PickFile) -> str:
-    if file.star is None:
-        return file.text.splitlines()[0][:60]
-    tables = [f"data_{t.name} ({', '.join(t.labels[:6])} ...)" for t in file.star.tables[:3]]
-    return "; ".join(tables)
+def source_table(fields: Mapping[str, Sequence[str]], path: Path) -> Particles:
+    """A fresh particle table of an input that is no STAR file: each field as ``halSource<Name>``.
+
+    Parameters
+    ----------
+    fields : mapping of str to sequence of str
+        Field name to the text of each pick, as it stands in the file.
+    """
+    columns = {f"halSource{_camel(name)}": values for name, values in fields.items()}
+    return new_particles(columns, path=path)
+
+
+def _camel(name: str) -> str:
+    """A field name as part of a STAR label: ``my score`` becomes ``MyScore``."""
+    words = "".join(c if c.isalnum() else " " for c in name).split()
+    return "".join(word[0].upper() + word[1:] for word in words) or "Field"

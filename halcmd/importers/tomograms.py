@@ -1,25 +1,29 @@
-"""The tomograms that picks lie in: from tomograms.star, a folder, or one MRC file."""
+"""The tomograms that picks lie in: from tomograms.star, folders, or MRC files."""
 
-from dataclasses import dataclass
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from halcmd.errors import InputError, did_you_mean, first_few
-from halcmd.formats.files import unreadable
+from halcmd.console import log
+from halcmd.errors import InputError
 from halcmd.formats.mrc import Volume, open_volume
-from halcmd.formats.star import Star, Table, number_of, read_star
+from halcmd.formats.star import number_of, read_star
+from halcmd.importers.optimisation_set import locate
+from halcmd.importers.tomogram_names import Entry, Row, entries, entries_of
 from halcmd.particles import tomogram_name
 from halcmd.pixel_size import is_set, resolve_pixel_size
 
-_VOLUME_SUFFIXES = (".mrc", ".rec", ".map")
-# RELION 5 writes one or several of these; its C++ label table spells the denoised one differently.
-_VOLUME_COLUMNS = (
-    "rlnTomoReconstructedTomogram",
-    "rlnTomoReconstructedTomogramDenoised",
-    "rlnTomoDenoisedTomogram",
-    "rlnTomoReconstructedTomogramHalf1",
-)
+# RELION 5 names one or several of these; its C++ label table spells the denoised one differently.
+_VOLUME_COLUMNS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "full": (("rlnTomoReconstructedTomogram",),),
+    "denoised": (("rlnTomoReconstructedTomogramDenoised",), ("rlnTomoDenoisedTomogram",)),
+    "halves": (("rlnTomoReconstructedTomogramHalf1", "rlnTomoReconstructedTomogramHalf2"),),
+}
+KINDS = ("auto", *_VOLUME_COLUMNS)
+_UNKNOWN_TILTS = (float("nan"), float("nan"))
 
 
 @dataclass(frozen=True)
@@ -30,8 +34,8 @@ class Tomogram:
     ----------
     name : str
         Normalised.
-    volume : Volume
-        Memory-mapped voxels, (z, y, x).
+    volumes : tuple of Volume
+        Memory-mapped voxels, (z, y, x): one volume, or two half-maps that are averaged.
     pixel_size, pixel_size_from : float, str
         Voxel edge in Angstrom and the source that it came from.
     tilt_range : (float, float)
@@ -40,98 +44,86 @@ class Tomogram:
         ``bright``, ``dark`` or ``unknown``.
     optics : dict of str to str
         rlnVoltage, rlnSphericalAberration, rlnAmplitudeContrast where tomograms.star has them.
+    tilt_series_pixel_size : float or None
+        Angstrom per pixel of the tilt series (bin 1), where tomograms.star has it.
+    stated_extent : ndarray, shape (3,), **xyz**, or None
+        Edges of the tomogram in Angstrom as tomograms.star has them.
     """
 
     name: str
-    volume: Volume
+    volumes: tuple[Volume, ...]
     pixel_size: float
     pixel_size_from: str
-    tilt_range: tuple[float, float]
-    contrast: str
-    optics: dict[str, str]
+    tilt_range: tuple[float, float] = _UNKNOWN_TILTS
+    contrast: str = "unknown"
+    optics: dict[str, str] = field(default_factory=dict)
+    tilt_series_pixel_size: float | None = None
+    stated_extent: np.ndarray | None = None
 
     @property
     def size_xyz(self) -> np.ndarray:
         """Voxels along x, y, z."""
-        return np.array(self.volume.data.shape[::-1])
+        return np.array(self.volumes[0].data.shape[::-1])
+
+    @property
+    def extent_xyz(self) -> np.ndarray:
+        """Edges in Angstrom: of the tilt series' own size, since the volume's is rounded."""
+        return self.size_xyz * self.pixel_size if self.stated_extent is None else self.stated_extent
 
 
-def find_tomograms(path: Path, *, pixel_size: float | None = None) -> dict[str, Tomogram]:
-    """Tomograms by normalised name.
+def find_tomograms(
+    names: np.ndarray,
+    paths: Sequence[Path],
+    *,
+    where: str,
+    pixel_size: float | None = None,
+    kind: str = "auto",
+) -> tuple[np.ndarray, dict[str, Tomogram]]:
+    """The tomogram of each pick.
 
     Parameters
     ----------
-    path : Path
-        RELION's tomograms.star, a folder of MRC files, or one MRC file.
+    names : ndarray, shape (n,), object of str
+        Tomogram names as they stand in the picks.
+    paths : sequence of Path
+        tomograms.star (or an optimisation set), folders of MRC files, MRC files. A tomograms.star
+        that names no volumes takes those of a folder.
+    where : str
+        The file of picks, for messages.
     pixel_size : float, optional
         Voxel edge in Angstrom; beats all other sources.
+    kind : str
+        Where tomograms.star names several volumes: one of ``KINDS``.
+
+    Returns
+    -------
+    names : ndarray, shape (n,), object of str
+        Normalised.
+    tomograms : dict of str to Tomogram
+        By normalised name.
 
     Raises
     ------
     InputError
-        There is none, two are of one name, or a pixel size is missing or contradictory.
+        A tomogram is missing or ambiguous, or a pixel size is missing or contradictory.
     """
-    if path.is_dir():
-        files = sorted(item for item in path.iterdir() if item.suffix in _VOLUME_SUFFIXES)
-        if not files:
-            raise InputError(
-                "no tomograms in this folder",
-                where=str(path),
-                hint=f"files that end in {', '.join(_VOLUME_SUFFIXES)}",
-            )
-        found = [_from_file(file, pixel_size) for file in files]
-    elif path.suffix == ".star":
-        found = _from_star(read_star(path), pixel_size)
-    elif path.exists():
-        found = [_from_file(path, pixel_size)]
-    else:
-        raise unreadable(path, FileNotFoundError())
-    names = [tomogram.name for tomogram in found]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise InputError(
-            "two tomograms are of the same name",
-            where=str(path),
-            found=first_few(twice),
-            hint="name the tomograms in a tomograms.star, one row each",
-        )
-    return dict(zip(names, found, strict=True))
+    offered = entries(paths)
+    shown = ", ".join(map(str, paths))
+    found = entries_of(names, offered, where=where, tomograms=shown)
+    plain = {name: tomogram_name(entry.name) for name, entry in found.items()}
+    opened = {plain[name]: _open(entry, pixel_size, kind) for name, entry in found.items()}
+    return np.array([plain[name] for name in names], dtype=object), opened
 
 
-def tomograms_of(
-    names: np.ndarray, tomograms: dict[str, Tomogram], *, where: str, tomograms_path: Path
-) -> np.ndarray:
-    """Normalised tomogram name for each pick, shape (n,), object.
-
-    Raises
-    ------
-    InputError
-        A pick names a tomogram that is not there, or none where there are several.
-    """
-    plain = {name: tomogram_name(name) for name in set(names)}
-    only = next(iter(tomograms)) if len(tomograms) == 1 else None
-    if "" in plain:
-        if only is None:
-            raise InputError(
-                "the picks name no tomogram, and there are several",
-                where=where,
-                found=f"{len(tomograms)} tomograms in {tomograms_path}",
-                hint="a column rlnTomoName (STAR) or tomogram (CSV), or --tomograms with one file",
-            )
-        plain[""] = only
-    missing = sorted({name for name in plain.values() if name not in tomograms})
-    if missing:
-        raise InputError(
-            f"no tomogram for {missing[0]}",
-            where=where,
-            found=f"{first_few(missing)} without a tomogram in {tomograms_path}",
-            hint=did_you_mean(missing[0], tomograms),
-        )
-    return np.array([plain[name] for name in names], dtype=object)
+def _open(entry: Entry, option: float | None, kind: str) -> Tomogram:
+    if entry.row is None:
+        assert entry.path is not None
+        return _from_file(entry.path, option)
+    return _from_row(entry, entry.row, option, kind)
 
 
 def _from_file(path: Path, option: float | None) -> Tomogram:
-    volume = _open(path)
+    volume = _volume(path)
     size, source = resolve_pixel_size(
         "the tomogram",
         [("MRC header", _header_size(volume, option))],
@@ -139,86 +131,131 @@ def _from_file(path: Path, option: float | None) -> Tomogram:
         option_name="--tomo-angpix",
         where=str(path),
     )
-    unknown = (float("nan"), float("nan"))
-    return Tomogram(tomogram_name(path.name), volume, size, source, unknown, "unknown", {})
+    return Tomogram(tomogram_name(path.name), (volume,), size, source)
 
 
-def _from_star(star: Star, option: float | None) -> list[Tomogram]:
-    table = star.table("global")
-    if table is None or "rlnTomoName" not in table:
-        raise InputError(
-            "this is no tomograms.star",
-            where=str(star.path),
-            found=", ".join(f"data_{t.name}" for t in star.tables),
-            hint="a block data_global with rlnTomoName and rlnTomoReconstructedTomogram",
-        )
-    column = next((name for name in _VOLUME_COLUMNS if name in table), None)
-    if column is None:
-        raise InputError(
-            "this tomograms.star names no volumes",
-            where=str(star.path),
-            hint="reconstruct the tomograms first, or --tomograms with their folder",
-        )
-    return [_from_row(star, table, row, column, option) for row in range(len(table))]
-
-
-def _from_row(star: Star, table: Table, row: int, column: str, option: float | None) -> Tomogram:
-    def value(label: str) -> float | None:
-        return number_of(table.column(label)[row]) if label in table else None
-
-    name = table.column("rlnTomoName")[row]
-    volume = _open(_locate(table.column(column)[row], star))
-    series, binning = value("rlnTomoTiltSeriesPixelSize"), value("rlnTomoTomogramBinning")
-    stated = series * (binning or 1.0) if is_set(series) and series is not None else None
+def _from_row(entry: Entry, row: Row, option: float | None, kind: str) -> Tomogram:
+    volumes = tuple(_volume(path) for path in _paths(entry, row, kind))
+    series = row.number("rlnTomoTiltSeriesPixelSize")
+    series = series if is_set(series) else None
+    binning = row.number("rlnTomoTomogramBinning")
+    # Without a binning, the volume is one that tomograms.star does not know: its header decides.
+    stated = series * binning if series and binning else None
+    if binning is None and entry.path is None:
+        stated = series
     size, source = resolve_pixel_size(
-        f"tomogram {name}",
-        [("tomograms.star", stated), ("MRC header", _header_size(volume, option))],
+        f"tomogram {entry.name}",
+        [("tomograms.star", stated), ("MRC header", _header_size(volumes[0], option))],
         option=option,
         option_name="--tomo-angpix",
-        where=str(star.path),
+        where=str(row.path),
     )
-    low, high = value("halTiltMin"), value("halTiltMax")
-    if low is None or high is None:
-        low, high = _series_tilts(star, table, row)
-    contrast = table.column("halContrast")[row] if "halContrast" in table else "unknown"
     labels = ("rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast")
-    optics = {label: table.column(label)[row] for label in labels if label in table}
-    return Tomogram(tomogram_name(name), volume, size, source, (low, high), contrast, optics)
+    optics = {label: text for label in labels if (text := row.text(label)) is not None}
+    tomogram = Tomogram(
+        tomogram_name(entry.name),
+        volumes,
+        size,
+        source,
+        _tilts(row),
+        row.text("halContrast") or "unknown",
+        optics,
+        series,
+        _extent(row, series),
+    )
+    _check_extent(tomogram)
+    return tomogram
 
 
-def _series_tilts(star: Star, table: Table, row: int) -> tuple[float, float]:
-    """First and last nominal tilt of RELION 5's tilt series file; nan where there is none."""
-    unknown = (float("nan"), float("nan"))
-    if "rlnTomoTiltSeriesStarFile" not in table:
-        return unknown
-    path = _search(table.column("rlnTomoTiltSeriesStarFile")[row], star)
-    if path is None:
-        return unknown
-    series = next(iter(read_star(path).tables))
-    if "rlnTomoNominalStageTiltAngle" not in series:
-        return unknown
-    tilts = [number_of(text) for text in series.column("rlnTomoNominalStageTiltAngle")]
-    return min(tilts), max(tilts)
+def _paths(entry: Entry, row: Row, kind: str) -> list[Path]:
+    """The volumes of a row: as wanted, or the first of full, denoised and halves that it names."""
+    kinds = list(_VOLUME_COLUMNS) if kind == "auto" else [kind]
+    for columns in [columns for name in kinds for columns in _VOLUME_COLUMNS[name]]:
+        names = [row.text(column) for column in columns]
+        there = [name for name in names if name is not None]
+        if not there:
+            continue
+        if len(there) > 1:
+            log.info(f"{entry.name}: boxes are the mean of those of both half-maps")
+        return [_located(name, row) for name in there]
+    if entry.path is not None:
+        return [entry.path]
+    raise InputError(
+        "tomograms.star names no volume for a tomogram"
+        if kind == "auto"
+        else f"tomograms.star names no volume of kind {kind}",
+        where=str(row.path),
+        found=entry.name,
+        hint="--tomograms once more, with the folder of the reconstructed tomograms",
+    )
 
 
-def _locate(name: str, star: Star) -> Path:
-    path = _search(name, star)
+def _located(name: str, row: Row) -> Path:
+    path = locate(name, row.path)
     if path is None:
         raise InputError(
             "a tomogram is not where tomograms.star says",
-            where=str(star.path),
+            where=str(row.path),
             found=name,
             hint="run halcmd in the project folder, or --tomograms with the folder of the volumes",
         )
     return path
 
 
-def _search(name: str, star: Star) -> Path | None:
-    """The file, relative to the working directory or to a folder above the STAR file."""
-    if Path(name).exists():
-        return Path(name)
-    folders = star.path.absolute().parents if star.path else ()
-    return next((folder / name for folder in folders if (folder / name).exists()), None)
+def _extent(row: Row, series: float | None) -> np.ndarray | None:
+    sizes = [row.number(f"rlnTomoSize{axis}") for axis in "XYZ"]
+    if series is None or any(size is None for size in sizes):
+        return None
+    return np.array(sizes, dtype=np.float64) * series
+
+
+def _check_extent(tomogram: Tomogram) -> None:
+    """A volume much larger or smaller than stated is rotated, cropped or of another voxel size."""
+    volume = tomogram.size_xyz * tomogram.pixel_size
+    gaps = np.abs(tomogram.extent_xyz - volume)
+    if np.any(gaps > 0.02 * volume + 2 * tomogram.pixel_size):
+        log.warning(
+            f"{tomogram.name}: tomograms.star says {_edges(tomogram.extent_xyz)} A, the volume is "
+            f"{_edges(volume)} A along x, y, z; it may be cropped, turned or of another voxel size"
+        )
+
+
+def _edges(extent: np.ndarray) -> str:
+    return " x ".join(f"{edge:.0f}" for edge in extent)
+
+
+def _tilts(row: Row) -> tuple[float, float]:
+    """First and last tilt in degrees; nan where tomograms.star does not lead to them."""
+    low, high = row.number("halTiltMin"), row.number("halTiltMax")
+    if low is not None and high is not None:
+        return low, high
+    tilts = _nominal_tilts(row) or _projected_tilts(row)
+    return (min(tilts), max(tilts)) if tilts else _UNKNOWN_TILTS
+
+
+def _nominal_tilts(row: Row) -> list[float]:
+    """Tilts of the tilt series file that RELION 5 names."""
+    name = row.text("rlnTomoTiltSeriesStarFile")
+    path = locate(name, row.path) if name else None
+    if path is None:
+        return []
+    series = next(iter(read_star(path).tables))
+    if "rlnTomoNominalStageTiltAngle" not in series:
+        return []
+    return [number_of(text) for text in series.column("rlnTomoNominalStageTiltAngle")]
+
+
+def _projected_tilts(row: Row) -> list[float]:
+    """Tilts from the projection matrices of RELION 4 and Warp, one block for each tilt series.
+
+    rlnTomoProjZ is the beam in the axes of the tomogram: (sin tilt, 0, cos tilt, 0) for a tilt
+    about y.
+    """
+    series = read_star(row.path).table(row.text("rlnTomoName") or "")
+    if series is None or "rlnTomoProjZ" not in series:
+        return []
+    beams = [re.findall(r"[-+.\deE]+", text) for text in series.column("rlnTomoProjZ")]
+    return [float(np.degrees(np.arctan2(float(x), float(z)))) for x, _, z, *_ in beams]
 
 
 def _header_size(volume: Volume, option: float | None) -> float:
@@ -227,7 +264,7 @@ def _header_size(volume: Volume, option: float | None) -> float:
     return size if size is not None else min(volume.voxel_size)
 
 
-def _open(path: Path) -> Volume:
+def _volume(path: Path) -> Volume:
     volume = open_volume(path)
     if volume.data.ndim != 3:
         raise InputError("this is a stack of volumes, not a tomogram", where=str(path))

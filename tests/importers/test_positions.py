@@ -10,8 +10,9 @@ import pytest
 from halcmd.console import log
 from halcmd.errors import InputError
 from halcmd.formats.mrc import Volume
-from halcmd.importers.picks import Picks, read_picks
-from halcmd.importers.positions import inside, resolve_positions
+from halcmd.importers.picks import TILT_SERIES, VOXELS, Picks, Reading, read_picks
+from halcmd.importers.placement import inside
+from halcmd.importers.positions import resolve_positions
 from halcmd.importers.tomograms import Tomogram
 from halcmd.particles import new_particles
 
@@ -24,25 +25,33 @@ def _log(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     log.propagate = False
 
 
-def tomogram(size_xyz: tuple[int, int, int] = (100, 120, 50), voxel: float = 10.0) -> Tomogram:
+def tomogram(
+    size_xyz: tuple[int, int, int] = (100, 120, 50), voxel: float = 10.0, **more: object
+) -> Tomogram:
     data = np.broadcast_to(np.float32(0), size_xyz[::-1])
     volume = Volume(Path("T.mrc"), data, (voxel, voxel, voxel), "volume", 2)
-    return Tomogram("T", volume, voxel, "MRC header", (np.nan, np.nan), "unknown", {})
+    return Tomogram("T", (volume,), voxel, "MRC header", **more)  # type: ignore[arg-type]
 
 
 def picks(rows: object, unit: str = "voxel", **more: object) -> Picks:
     coordinates = np.array(rows, dtype=float)
     return Picks(
         path=Path("p.star"),
+        producer="relion31",
         particles=new_particles({"a": ["1"] * len(coordinates)}),
         tomograms=np.array(["T"] * len(coordinates), dtype=object),
         coordinates=coordinates,
         unit=unit,
-        shifts_angst=more.get("shifts"),  # type: ignore[arg-type]
-        pixel_sizes=more.get("sizes", ()),  # type: ignore[arg-type]
-        image_pixel_size=more.get("image"),  # type: ignore[arg-type]
-        producer="relion31",
+        **more,  # type: ignore[arg-type]
     )
+
+
+def size(value: float, rows: int = 1) -> Reading:
+    return Reading("pixels of the tomogram", "rlnMicrographPixelSize", np.full(rows, value))
+
+
+def images(value: float, rows: int = 1) -> Reading:
+    return Reading("pixels of the particle images", "rlnImagePixelSize", np.full(rows, value))
 
 
 def resolve(given: Picks, where: Tomogram | None = None, **options: object) -> list[list[float]]:
@@ -57,21 +66,56 @@ def test_each_unit_becomes_angstrom_from_the_first_voxel():
     assert resolve(picks([[0.5, 0.1, 1 / 50]], "normalised")) == [[500, 120, 10]]
 
 
-def test_shifts_are_subtracted_in_angstrom_once():
-    given = picks([[10, 20, 30]], shifts=np.array([[1.0, -2.0, 3.5]]))
+def test_the_centre_is_half_of_the_tilt_series_size_where_that_is_known():
+    known = tomogram(stated_extent=np.array([1002.0, 1204.0, 495.0]))
+    assert resolve(picks([[1, 2, 3]], "centred_angstrom"), known) == [[502, 604, 250.5]]
+    assert resolve(picks([[0.5, 0.5, 0.1]], "normalised"), known) == [[501, 602, 49.5]]
+
+
+def test_shifts_in_angstrom_are_added_once():
+    given = picks([[10, 20, 30]], shifts=np.array([[-1.0, 2.0, -3.5]]))
     assert resolve(given) == [[99.0, 202.0, 296.5]]
     assert resolve(given, apply_origins=False) == [[100, 200, 300]]
     assert resolve(given, coords_pixel_size=2.0) == [[19.0, 42.0, 56.5]]
 
 
+def test_shifts_in_pixels_scale_with_the_coordinates():
+    given = picks([[10, 20, 30]], shifts=np.array([[-1.0, 2.0, 0.5]]), shifts_in_pixels=True)
+    assert resolve(given) == [[90, 220, 305]]
+    assert resolve(given, coords_pixel_size=2.0) == [[18, 44, 61]]
+    assert resolve(given, apply_origins=False) == [[100, 200, 300]]
+
+
+def test_formats_that_count_from_elsewhere_say_where_the_first_voxel_is():
+    assert resolve(picks([[10, 20, 30]], origin=np.ones(3))) == [[90, 190, 290]]
+    rows = picks([[10, 20, 30], [10, 20, 30]], origin=np.array([[0.5, 0.5, 0.0], [-4, -4, 0]]))
+    assert resolve(rows) == [[95, 195, 300], [140, 240, 300]]
+
+
 def test_the_pixel_size_of_the_file_beats_the_tomogram_and_the_option_beats_both(caplog):
-    given = picks([[10, 20, 30]], sizes=(("rlnMicrographPixelSize", 5.0),))
+    given = picks([[10, 20, 30]], readings=(size(5.0),))
     assert resolve(given) == [[50, 100, 150]]
     assert "rlnMicrographPixelSize" in caplog.text
     assert resolve(given, coords_pixel_size=2.0) == [[20, 40, 60]]
     assert "--coords-angpix 2 A wins over rlnMicrographPixelSize = 5 A" in caplog.text
-    unset = picks([[10, 20, 30]], sizes=(("rlnMicrographPixelSize", 1.0),))
-    assert resolve(unset) == [[100, 200, 300]]
+
+
+def test_each_row_has_its_own_pixel_size():
+    own = Reading("pixels", "rlnPixelSize", np.array([5.0, 10.0]))
+    assert resolve(picks([[10, 20, 30], [10, 20, 30]], readings=(own,))) == [
+        [50, 100, 150],
+        [100, 200, 300],
+    ]
+
+
+def test_pixels_of_the_tilt_series_need_a_tomograms_star():
+    given = picks([[700, 800, 200]], readings=(TILT_SERIES, VOXELS))
+    assert resolve(given, tomogram(tilt_series_pixel_size=1.25)) == [[875, 1000, 250]]
+    small = picks([[70, 80, 20]], readings=(TILT_SERIES, VOXELS))
+    assert resolve(small) == [[700, 800, 200]]
+    with pytest.raises(InputError, match="several ways") as error:
+        resolve(small, tomogram(tilt_series_pixel_size=1.25))
+    assert "pixels of the tilt series (1.25 A) or voxels" in str(error.value.found)
 
 
 @pytest.mark.parametrize(
@@ -79,20 +123,21 @@ def test_the_pixel_size_of_the_file_beats_the_tomogram_and_the_option_beats_both
     [
         ([80, 100, 40], 20.0, [800, 1000, 400]),  # 20 A: outside, so voxels
         ([180, 200, 80], 5.0, [900, 1000, 400]),  # voxels: outside, so image pixels
-        ([80, 100, 40], 10.05, [800, 1000, 400]),  # the same but for rounding
-        ([80, 100, 40], 1.0, [800, 1000, 400]),  # never set
+        ([80, 100, 40], 10.05, [804, 1005, 402]),  # the same but for rounding
     ],
 )
 def test_of_two_readings_the_one_inside_is_taken(row, image, expected):
-    assert resolve(picks([row], image=image)) == [expected]
+    assert resolve(picks([row], readings=(images(image), VOXELS))) == [expected]
 
 
-@pytest.mark.parametrize(("row", "words"), [([40, 50, 20], "both"), ([900, 900, 900], "neither")])
+@pytest.mark.parametrize(
+    ("row", "words"), [([40, 50, 20], "several fit"), ([900, 900, 900], "none fits")]
+)
 def test_two_readings_that_cannot_be_told_apart_stop(row, words):
-    with pytest.raises(InputError, match="two ways") as error:
-        resolve(picks([row], image=5.0))
-    assert f"{words} fit" in str(error.value.found)
-    assert "--coords-angpix 10 (RELION extraction) or 5 (Warp export)" in str(error.value.hint)
+    with pytest.raises(InputError, match="several ways") as error:
+        resolve(picks([row], readings=(images(5.0), VOXELS)))
+    assert words in str(error.value.found)
+    assert "--coords-angpix 5 or --coords-angpix 10" in str(error.value.hint)
     assert error.value.where == "p.star, tomogram T"
 
 
@@ -107,6 +152,13 @@ def test_coordinates_of_another_binning_name_the_factor(factor, advice, rng):
     assert resolve(picks(rows), coords_pixel_size=10 / factor)
 
 
+def test_the_bin_factor_of_relion_5_is_named_exactly(rng):
+    rows = rng.uniform([70, 80, 30], [95, 115, 45], (50, 3)) * 7.407407
+    with pytest.raises(InputError) as error:
+        resolve(picks(rows), tomogram(tilt_series_pixel_size=1.35))
+    assert "--coords-angpix 1.35" in str(error.value.hint)
+
+
 def test_a_part_outside_is_a_warning_with_the_factor(rng, caplog):
     rows = rng.uniform([1, 1, 1], [95, 115, 45], (200, 3)) * 4
     resolve(picks(rows))
@@ -118,7 +170,7 @@ def test_all_picks_in_one_corner_are_a_warning(rng, caplog):
     rows = rng.uniform([1, 1, 1], [24, 29, 45], (50, 3))
     resolve(picks(rows))
     assert "one corner" in caplog.text
-    assert "such as 40" in caplog.text
+    assert "a factor of up to 4 would fit: --coords-angpix 40" in caplog.text
     caplog.clear()
     resolve(picks(np.zeros((50, 3))))
     resolve(picks(rng.uniform(0, 1, (50, 3))))
@@ -126,10 +178,10 @@ def test_all_picks_in_one_corner_are_a_warning(rng, caplog):
 
 
 def test_what_was_taken_from_where_is_logged(caplog):
-    resolve(picks([[10, 20, 30], [50, 60, 40]], shifts=np.zeros((2, 3))))
+    resolve(picks([[10, 20, 30], [50, 60, 40]], shifts=np.full((2, 3), 0.5)))
     line = caplog.messages[0]
     for words in (
-        *("T: 2 picks", "relion31", "voxels of the tomogram", "shifts applied"),
+        *("T: 2 picks", "relion31", "voxels of the tomogram", "shifts applied (up to 0.5 A)"),
         *("tomogram 10 A (MRC header)", "x 10..50 of 100", "z 30..40 of 50", "inside 2"),
     ):
         assert words in line

@@ -91,7 +91,7 @@ def extracted(folder: str, *, layout: str = "single", intensity: Intensity | Non
     token = running.set(row)
     extract(
         read_picks([Path("picks.star")]),
-        Path("tomo1.mrc"),
+        [Path("tomo1.mrc")],
         job,
         geometry=Geometry(BOX),
         intensity=intensity or Intensity("bright", background_radius=RADIUS),
@@ -220,7 +220,7 @@ def test_rescaling_centres_boxes_as_relion_preprocess_does(project):
     job.mkdir()
     extract(
         read_picks([Path("picks.star")]),
-        Path("tomo1.mrc"),
+        [Path("tomo1.mrc")],
         job,
         geometry=Geometry(BOX // 2, binning=2.0),
         intensity=Intensity("bright", "none"),

@@ -34,21 +34,23 @@ def facts_of(path: Path) -> dict[str, object]:
 
 # Rows, tomograms, and range of coordinates as shared/data/star/INDEX.md states them.
 REAL = {
-    "r31_refined_hiv.star": ("relion31", 57, {"TS_01": 57}, [259.226, 858.427, 349.444]),
-    "r31_tm_bin6_raw.star": ("relion31", 1600, {"0243": 800, "0360": 800}, [1.667] * 3),
-    "r31_tm_bin6.star": ("relion31", 177, None, [1.667, 5.0, 168.333]),
-    "r30_warp1_3ptcl.star": ("relion31", 3, {"01006": 3}, [115.955, 733.955, 366.455]),
-    "r30_warp1_angles_last.star": ("relion31", 16, {"tomo_ts01": 16}, [766.5, 544.5, 582.261]),
-    "r50_annot_TS_45_particles.star": ("relion31", None, None, None),
-    "r50_annot_TS_54_particles.star": ("relion31", None, None, None),
-    "pytom_SPEF1MT2_001.star": ("relion31", None, None, [12.0, 11.0, 67.0]),
-    "chlamy_clathrin.star": ("relion31", None, None, [60.0, 60.0, 224.001]),
+    "r31_refined_hiv.star": ("warp", 57, {"TS_01": 57}, [259.226, 858.427, 349.444], 5.0),
+    "r31_tm_bin6_raw.star": ("warp", 1600, {"0243": 800, "0360": 800}, [1.667] * 3, 7.338),
+    "r31_tm_bin6.star": ("warp", 177, None, [1.667, 5.0, 168.333], 7.338),
+    "r30_warp1_3ptcl.star": ("warp", 3, {"01006": 3}, [115.955, 733.955, 366.455], 5.364),
+    "r30_warp1_angles_last.star": ("warp", 16, {"tomo_ts01": 16}, [766.5, 544.5, 582.261], 5.0),
+    "r40_class3d_TS017_A.star": ("relion4", 873, None, [6, 16, 588], 1.971),
+    "warp2_matching.star": ("warp_2d", 1218, None, [44.904, 49.954, 25.276], 4.0),
+    "r50_annot_TS_45_particles.star": ("relion5_annotations", 1672, {"TS_45": 1672}, None, None),
+    "r50_annot_TS_54_particles.star": ("relion5_annotations", 1418, {"TS_54": 1418}, None, None),
+    "pytom_SPEF1MT2_001.star": ("pytom", 2500, {"SPEF1MT2_001": 2500}, [12.0, 11.0, 67.0], 8.48),
+    "chlamy_clathrin.star": ("relion4", 5999, None, [60.0, 60.0, 224.001], None),
 }
 
 
 @pytest.mark.parametrize("name", REAL)
 def test_real_picks_are_described(shared, name):
-    producer, count, tomograms, low = REAL[name]
+    producer, count, tomograms, low, pixel_size = REAL[name]
     facts = facts_of(shared / "star" / name)
     assert set(facts) >= PICKS | {"warnings"}
     assert (facts["file"], facts["producer"]) == (str(shared / "star" / name), producer)
@@ -58,8 +60,9 @@ def test_real_picks_are_described(shared, name):
     assert set(coordinates) == COORDINATES
     assert set(images) == IMAGES
     assert coordinates["unit"] == "voxel"
-    if count is not None:
-        assert facts["particles"] == count
+    assert coordinates["pixel_size"] == pixel_size
+    assert (coordinates["pixel_size_from"] is None) == (pixel_size is None)
+    assert facts["particles"] == count
     if tomograms is not None:
         assert facts["tomograms"] == tomograms
     assert sum(facts["tomograms"].values()) == facts["particles"]  # type: ignore[attr-defined]
@@ -67,23 +70,54 @@ def test_real_picks_are_described(shared, name):
         assert coordinates["min"] == pytest.approx(low)
 
 
-NO_PARTICLES = {
-    "pipeline_short",
-    "r50_optset_list_emptystring",
-    "warp2_matching_optimisation_set",
+REFUSED = {
+    "pipeline_short": "list of jobs",
+    "select_backup_selection": "selected classes",
 }
 
 
 def test_every_real_star_file_is_described_or_refused_by_name(shared):
     for path in sorted((shared / "star").glob("*.star")):
-        if path.stem in NO_PARTICLES:
-            with pytest.raises(InputError, match="no table of particles") as error:
+        if path.stem in REFUSED:
+            with pytest.raises(InputError, match=REFUSED[path.stem]) as error:
                 describe(path)
             assert path.name in str(error.value.where)
             continue
         facts = facts_of(path)
-        assert facts["type"] in {"picks", "particles", "tomograms"}
+        assert facts["type"] in {"picks", "particles", "tomograms", "optimisation_set"}
         assert facts["file"] == str(path)
+
+
+def test_an_optimisation_set_names_its_files(shared):
+    facts = facts_of(shared / "star" / "r50_optset_list_emptystring.star")
+    assert facts["optimisation_set"] == {
+        "particles": "Class3D/job017/run_it025_data.star",
+        "tomograms": "Denoise/job008/tomograms.star",
+    }
+    assert "are not there" in str(facts["warnings"])
+
+
+def test_particles_of_an_optimisation_set_are_described(shared, in_tmp):
+    for name in ("warp2_matching.star", "warp2_matching_optimisation_set.star"):
+        text = (shared / "star" / name).read_text()
+        Path(name.replace("warp2_", "")).write_text(text)
+    facts = facts_of(Path("matching_optimisation_set.star"))
+    assert (facts["producer"], facts["particles"]) == ("warp_2d", 1218)
+
+
+def test_two_dimensional_particles_are_told(shared):
+    facts = facts_of(shared / "star" / "neg_spa_relion5.star")
+    assert facts["coordinates"] is None
+    assert "no rlnCoordinateZ" in str(facts["warnings"])
+
+
+def test_with_tomograms_the_picks_are_placed(shared):
+    folder = shared / "real" / "microtubule"
+    facts = describe(folder / "picks.star", [folder / "13pf_MT.mrc"])
+    placed = facts["placement"]["13pf_MT"]
+    assert (placed["picks"], placed["inside"]) == (69, 69)
+    assert placed["max"] == [76.98, 184.0, 18.03]
+    assert "voxels of the tomogram" in placed["reading"]
 
 
 def test_images_of_particles_are_described(shared, in_tmp):

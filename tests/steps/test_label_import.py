@@ -138,7 +138,7 @@ def microtubule(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Parti
     folder = shared / "real" / "microtubule"
     return extract(
         read_picks([folder / "picks.star"]),
-        folder / "13pf_MT.mrc",
+        [folder / "13pf_MT.mrc"],
         job,
         geometry=Geometry(16),
         intensity=Intensity("bright"),

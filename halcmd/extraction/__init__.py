@@ -1,0 +1,1 @@
+"""Boxes around picks: what to cut, and cutting and writing it."""

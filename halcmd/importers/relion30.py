@@ -1,0 +1,53 @@
+"""RELION 3.0 and other single tables: rlnCoordinateX/Y/Z in pixels, rlnOriginX/Y/Z subtracted.
+
+The pixel is rlnPixelSize, else rlnDetectorPixelSize over rlnMagnification, else a voxel of the
+tomogram.
+"""
+
+from halcmd.importers.pick_file import PickFile
+from halcmd.importers.picks import VOXELS, Picks, numbers
+from halcmd.importers.relion_columns import (
+    COORDINATES,
+    detector_pixels,
+    image_pixels,
+    rotations,
+    shifts_angst,
+    shifts_pixels,
+    table_with,
+    tomogram_names,
+)
+from halcmd.particles import particles_of
+
+
+def recognises(file: PickFile) -> bool:
+    """Whether there are rlnCoordinate columns and no optics table."""
+    return (
+        file.star is not None
+        and file.star.table("optics") is None
+        and table_with(file, COORDINATES) is not None
+    )
+
+
+def read(file: PickFile) -> Picks:
+    """Picks in pixels, counted from 0 at the centre of the first.
+
+    Raises
+    ------
+    InputError
+        A coordinate is missing.
+    """
+    assert file.star is not None
+    particles = particles_of(file.star)
+    shifts = shifts_angst(particles)
+    in_pixels = shifts is None
+    return Picks(
+        path=file.path,
+        producer="relion30",
+        particles=particles,
+        tomograms=tomogram_names(particles),
+        coordinates=numbers(particles, COORDINATES),
+        readings=(image_pixels(particles) or detector_pixels(particles) or VOXELS,),
+        shifts=shifts_pixels(particles) if in_pixels else shifts,
+        shifts_in_pixels=in_pixels,
+        rotations=rotations(particles),
+    )

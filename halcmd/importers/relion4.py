@@ -1,0 +1,55 @@
+"""RELION 4: rlnCoordinateX/Y/Z in pixels of the tilt series (bin 1), rlnOrigin*Angst subtracted.
+
+The pixel is rlnTomoTiltSeriesPixelSize, whatever the binning of the subtomograms. A table without
+it, as picks are published at times, may be in pixels of the images or voxels of the tomogram too:
+the reading that fits is taken.
+"""
+
+from halcmd.importers.pick_file import PickFile
+from halcmd.importers.picks import TILT_SERIES, VOXELS, Picks, numbers
+from halcmd.importers.relion_columns import (
+    COORDINATES,
+    image_pixels,
+    reading,
+    rotations,
+    shifts_angst,
+    table_with,
+    tomogram_names,
+)
+from halcmd.particles import particles_of
+from halcmd.pixel_size import optics_values
+
+_PIXEL_SIZE = "rlnTomoTiltSeriesPixelSize"
+
+
+def recognises(file: PickFile) -> bool:
+    """Whether there are rlnCoordinate columns of named tomograms, as RELION 4 writes them."""
+    return table_with(file, (*COORDINATES, "rlnTomoName")) is not None
+
+
+def read(file: PickFile) -> Picks:
+    """Picks in pixels of the tilt series, counted from 0 at the centre of the first.
+
+    Raises
+    ------
+    InputError
+        A coordinate is missing.
+    """
+    assert file.star is not None
+    particles = particles_of(file.star)
+    sizes = particles.number(_PIXEL_SIZE) if particles.has(_PIXEL_SIZE) else None
+    if sizes is None:
+        sizes = optics_values(particles, _PIXEL_SIZE)
+    stated = reading(TILT_SERIES.words, _PIXEL_SIZE, sizes)
+    images = image_pixels(particles)
+    any_of = (TILT_SERIES, VOXELS) if images is None else (TILT_SERIES, images, VOXELS)
+    return Picks(
+        path=file.path,
+        producer="relion4",
+        particles=particles,
+        tomograms=tomogram_names(particles),
+        coordinates=numbers(particles, COORDINATES),
+        readings=(stated,) if stated is not None else any_of,
+        shifts=shifts_angst(particles),
+        rotations=rotations(particles),
+    )

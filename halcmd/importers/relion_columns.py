@@ -1,0 +1,105 @@
+"""What the tables of RELION and Warp have in common: coordinates, shifts, angles, pixel sizes."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from halcmd.formats.star import Table
+from halcmd.importers.pick_file import PickFile
+from halcmd.importers.picks import Reading
+from halcmd.particles import Particles
+from halcmd.pixel_size import is_set, optics_values
+
+COORDINATES = ("rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ")
+CENTRED = tuple(f"rlnCenteredCoordinate{axis}Angst" for axis in "XYZ")
+ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
+_ORIGINS = tuple(f"rlnOrigin{axis}Angst" for axis in "XYZ")
+_ORIGINS_IN_PIXELS = tuple(f"rlnOrigin{axis}" for axis in "XYZ")
+_SUBTOMOGRAM_ANGLES = tuple(f"rlnTomoSubtomogram{angle}" for angle in ("Rot", "Tilt", "Psi"))
+_TOMOGRAMS = ("rlnTomoName", "rlnMicrographName")
+
+
+def table_with(file: PickFile, columns: Sequence[str]) -> Table | None:
+    """The first table that has all these columns; None where there is none."""
+    tables = file.star.tables if file.star is not None else ()
+    return next((t for t in tables if all(column in t for column in columns)), None)
+
+
+def has_optics(file: PickFile, column: str) -> bool:
+    """Whether the optics table has this column."""
+    optics = file.star.table("optics") if file.star is not None else None
+    return optics is not None and column in optics
+
+
+def tomogram_names(particles: Particles) -> np.ndarray:
+    """Tomogram of each row as it stands, shape (n,), object of str; empty where none is named."""
+    column = next((name for name in _TOMOGRAMS if particles.has(name)), "rlnTomoName")
+    return particles.text(column, "")
+
+
+def shifts_angst(particles: Particles) -> np.ndarray | None:
+    """What is to be added to positions for rlnOrigin*Angst, shape (n, 3), **xyz**, Angstrom.
+
+    RELION subtracts origins, after turning them by the rotation of the subtomogram
+    (particle_set.cpp, getPosition): position = coordinate - A origin.
+    """
+    if not any(particles.has(name) for name in _ORIGINS):
+        return None
+    origins = np.stack([particles.number(name, 0.0) for name in _ORIGINS], axis=1)
+    turned = matrices(particles, _SUBTOMOGRAM_ANGLES)
+    return -origins if turned is None else -np.einsum("nij,nj->ni", turned, origins)
+
+
+def shifts_pixels(particles: Particles) -> np.ndarray | None:
+    """What is to be added for rlnOriginX, Y, Z of RELION 3.0, shape (n, 3), **xyz**, pixels."""
+    if not any(particles.has(name) for name in _ORIGINS_IN_PIXELS):
+        return None
+    return -np.stack([particles.number(name, 0.0) for name in _ORIGINS_IN_PIXELS], axis=1)
+
+
+def rotations(particles: Particles) -> np.ndarray | None:
+    """Matrices from the reference to the particle in its tomogram, shape (n, 3, 3), **xyz**.
+
+    The rotation of the subtomogram times that of the particle in it (RELION, particle_set.cpp,
+    getMatrix3x3); None where there are no angles.
+    """
+    own = matrices(particles, ANGLES)
+    turned = matrices(particles, _SUBTOMOGRAM_ANGLES)
+    if own is None or turned is None:
+        return own if turned is None else turned
+    return np.asarray(turned @ own)
+
+
+def image_pixels(particles: Particles) -> Reading | None:
+    """Pixels of the particle images, where the table says how large they are."""
+    words = "pixels of the particle images"
+    if particles.has("rlnPixelSize"):
+        return reading(words, "rlnPixelSize", particles.number("rlnPixelSize"))
+    return reading(words, "rlnImagePixelSize", optics_values(particles, "rlnImagePixelSize"))
+
+
+def detector_pixels(particles: Particles) -> Reading | None:
+    """Pixels of rlnDetectorPixelSize (micrometres) over rlnMagnification, RELION 3.0's way."""
+    if not (particles.has("rlnDetectorPixelSize") and particles.has("rlnMagnification")):
+        return None
+    sizes = particles.number("rlnDetectorPixelSize") * 1e4 / particles.number("rlnMagnification")
+    return reading("pixels", "rlnDetectorPixelSize / rlnMagnification", sizes)
+
+
+def reading(words: str, source: str, sizes: np.ndarray | None) -> Reading | None:
+    """A reading with these pixel sizes; None where any is missing or not set (0, 1.0)."""
+    if sizes is None or not all(is_set(size) for size in set(sizes.tolist())):
+        return None
+    return Reading(words, source, sizes)
+
+
+def matrices(particles: Particles, names: Sequence[str]) -> np.ndarray | None:
+    """RELION's Euler matrices A(rot, tilt, psi), shape (n, 3, 3); None where there are no angles.
+
+    A is the inverse of the intrinsic rotation by rot about z, tilt about y, psi about z.
+    """
+    if not any(particles.has(name) for name in names):
+        return None
+    angles = np.stack([particles.number(name, 0.0) for name in names], axis=1)
+    return np.asarray(Rotation.from_euler("ZYZ", angles, degrees=True).inv().as_matrix())

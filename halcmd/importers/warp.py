@@ -1,0 +1,62 @@
+"""Subtomograms of Warp 1 and WarpTools (3D): rlnCoordinateX/Y/Z in pixels of the images.
+
+Known by what Warp calls its images, whether the table is of RELION 3.0's or 3.1's kind, refined
+since or not. The voxel size in the tomogram's name is of no account.
+"""
+
+import re
+
+from halcmd.importers.pick_file import PickFile
+from halcmd.importers.picks import VOXELS, Picks, numbers
+from halcmd.importers.relion_columns import (
+    COORDINATES,
+    detector_pixels,
+    image_pixels,
+    rotations,
+    shifts_angst,
+    shifts_pixels,
+    table_with,
+    tomogram_names,
+)
+from halcmd.particles import particles_of
+
+# <tilt series>_0000012_5.36A.mrc
+_IMAGE = re.compile(r"_\d{7}(_ctf)?_\d+\.\d+A\.mrcs?$")
+
+
+def recognises(file: PickFile) -> bool:
+    """Whether the particles come from Warp: their images, or tilt series that are .tomostar."""
+    table = table_with(file, COORDINATES)
+    if table is None or not len(table):
+        return False
+    images = table.column("rlnImageName")[0] if "rlnImageName" in table else ""
+    series = table.column("rlnMicrographName")[0] if "rlnMicrographName" in table else ""
+    is_export = "rlnPixelSize" in table and "rlnCtfImage" in table
+    return (
+        bool(_IMAGE.search(images)) or (series.endswith(".tomostar") and bool(images)) or is_export
+    )
+
+
+def read(file: PickFile) -> Picks:
+    """Picks in pixels of the images, counted from 0 at the centre of the first.
+
+    Raises
+    ------
+    InputError
+        A coordinate is missing.
+    """
+    assert file.star is not None
+    particles = particles_of(file.star)
+    shifts = shifts_angst(particles)
+    in_pixels = shifts is None
+    return Picks(
+        path=file.path,
+        producer="warp",
+        particles=particles,
+        tomograms=tomogram_names(particles),
+        coordinates=numbers(particles, COORDINATES),
+        readings=(image_pixels(particles) or detector_pixels(particles) or VOXELS,),
+        shifts=shifts_pixels(particles) if in_pixels else shifts,
+        shifts_in_pixels=in_pixels,
+        rotations=rotations(particles),
+    )
