@@ -15,7 +15,7 @@ from halcmd.importers.pick_file import PickFile, open_pick_file, recognise
 from halcmd.importers.picks import Picks
 from halcmd.importers.positions import place
 from halcmd.importers.relion_columns import detector_pixels, image_pixels
-from halcmd.importers.tomograms import find_tomograms
+from halcmd.importers.tomograms import VOLUME_COLUMNS, find_tomograms
 from halcmd.particles import Particles, particles_of, tomogram_name
 from halcmd.pixel_size import optics_values
 from halcmd.registry import load
@@ -230,22 +230,30 @@ def _dimension(particles: Particles) -> int | None:
 
 
 def _tomograms(star: Star) -> Facts:
+    """Names, sizes in pixels of the tilt series, voxel sizes and which volumes there are."""
     table = star.table("global")
     assert table is not None
 
     def numbers(label: str) -> list[float]:
         return [number_of(text) for text in table.column(label)] if label in table else []
 
-    names = table.column("rlnTomoName") if "rlnTomoName" in table else []
-    sizes = numbers("rlnTomoTiltSeriesPixelSize")
-    binnings = numbers("rlnTomoTomogramBinning")
-    voxels = [s * b for s, b in zip(sizes, binnings or [1.0] * len(sizes), strict=True)]
+    pixels, binnings = numbers("rlnTomoTiltSeriesPixelSize"), numbers("rlnTomoTomogramBinning")
+    axes = [numbers(f"rlnTomoSize{axis}") for axis in "XYZ"]
+    sizes = [[int(edge) for edge in edges] for edges in zip(*axes, strict=True)]
+    volumes = [label for label in table.labels if label in VOLUME_COLUMNS]
+    if not binnings and volumes:
+        binnings = [1.0] * len(pixels)
+    voxels = [s * b for s, b in zip(pixels, binnings, strict=False)]
     return {
         "file": str(star.path),
         "type": "tomograms",
         "producer": "relion",
-        "tomograms": dict.fromkeys(names, 1),
+        "tomograms": dict.fromkeys(table.column("rlnTomoName"), 1),
+        "tilt_series_pixel_size": sorted({round(size, 5) for size in pixels}),
+        "size": [list(size) for size in sorted({tuple(size) for size in sizes})],
+        "binning": sorted(set(binnings)),
         "voxel_size": sorted({round(voxel, 4) for voxel in voxels}),
+        "volumes": volumes,
         "columns": table.labels,
         "warnings": [],
     }

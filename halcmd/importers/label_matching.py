@@ -47,7 +47,7 @@ def match_labels(
             _check_positions(particles, file, found, max_distance)
         elif by == "name" and (names := _by_name(particles, file)) is not None:
             found = names
-        elif by == "coordinate" and file.picks is not None:
+        elif by == "coordinate" and file.picks is not None and _can_place(particles, way, found):
             found = _by_position(particles, file, max_distance)
         else:
             continue
@@ -65,6 +65,11 @@ def match_labels(
         f"{found.by}"
     )
     return found
+
+
+def _can_place(particles: Particles, way: str, found: Match | None) -> bool:
+    """Whether positions are to be tried: not where names have been and the table has none."""
+    return way == "coordinate" or found is None or particles.has("halTomogramFile")
 
 
 def _by_name(particles: Particles, file: LabelFile) -> Match | None:

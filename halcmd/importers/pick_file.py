@@ -11,6 +11,7 @@ from halcmd.importers import IMPORTERS
 from halcmd.registry import load
 
 _FORMATS = "--format NAME (see --help), or a CSV file with the columns x,y,z,tomogram"
+_PICKS = "a file with rlnCoordinateX, Y, Z or rlnCenteredCoordinateXAngst, YAngst, ZAngst"
 _TOMOGRAMS = "give it as --tomograms, and a file with picks as --i"
 # Columns that say what a STAR file without coordinates is, and what to do with it.
 _OTHER_FILES = (
@@ -25,11 +26,14 @@ _OTHER_FILES = (
         "its run_itNNN_data.star",
     ),
     ("rlnSelected", "this is a list of selected classes, not picks", "the particles.star with it"),
+    ("rlnMicrographMovieName", "these are micrographs, not picks", "a particles.star"),
     (
         "rlnImageName",
         "these particles have no coordinates, so nothing can be extracted",
         "subtomograms that are cut already need no extract: give the file to the next step",
     ),
+    ("rlnMicrographName", "this file names tomograms or micrographs, but no coordinates", _PICKS),
+    ("rlnTomoName", "this file names tomograms, but no coordinates", _PICKS),
 )
 
 
@@ -107,6 +111,11 @@ def _why_not(file: PickFile) -> tuple[str, str]:
         return (
             "these are picks in two dimensions: there is no rlnCoordinateZ",
             "picks in tomograms; particles of micrographs cannot be classified here",
+        )
+    if any("rlnImageName" in t and t.lines and "@" in t.column("rlnImageName")[0] for t in tables):
+        return (
+            "these are particles of micrographs: images in two dimensions, without coordinates",
+            "picks in tomograms, with rlnTomoName and coordinates in three dimensions",
         )
     for column, message, hint in _OTHER_FILES:
         if any(column in table for table in tables):

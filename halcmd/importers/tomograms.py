@@ -17,12 +17,13 @@ from halcmd.particles import tomogram_name
 from halcmd.pixel_size import is_set, resolve_pixel_size
 
 # RELION 5 names one or several of these; its C++ label table spells the denoised one differently.
-_VOLUME_COLUMNS: dict[str, tuple[tuple[str, ...], ...]] = {
+_COLUMNS_OF_KIND: dict[str, tuple[tuple[str, ...], ...]] = {
     "full": (("rlnTomoReconstructedTomogram",),),
     "denoised": (("rlnTomoReconstructedTomogramDenoised",), ("rlnTomoDenoisedTomogram",)),
     "halves": (("rlnTomoReconstructedTomogramHalf1", "rlnTomoReconstructedTomogramHalf2"),),
 }
-KINDS = ("auto", *_VOLUME_COLUMNS)
+VOLUME_COLUMNS = tuple(c for kind in _COLUMNS_OF_KIND.values() for columns in kind for c in columns)
+KINDS = ("auto", *_COLUMNS_OF_KIND)
 _UNKNOWN_TILTS = (float("nan"), float("nan"))
 
 
@@ -169,8 +170,8 @@ def _from_row(entry: Entry, row: Row, option: float | None, kind: str) -> Tomogr
 
 def _paths(entry: Entry, row: Row, kind: str) -> list[Path]:
     """The volumes of a row: as wanted, or the first of full, denoised and halves that it names."""
-    kinds = list(_VOLUME_COLUMNS) if kind == "auto" else [kind]
-    for columns in [columns for name in kinds for columns in _VOLUME_COLUMNS[name]]:
+    kinds = list(_COLUMNS_OF_KIND) if kind == "auto" else [kind]
+    for columns in [columns for name in kinds for columns in _COLUMNS_OF_KIND[name]]:
         names = [row.text(column) for column in columns]
         there = [name for name in names if name is not None]
         if not there:

@@ -149,7 +149,8 @@ def lines_of(facts: Facts, indent: int = 0) -> list[str]:
     """The facts as lines for a person."""
     lines = []
     for name, value in facts.items():
-        label = " " * indent + name.replace("_", " ")
+        # Below the first level stand names of tomograms and classes.
+        label = " " * indent + name if indent else name.replace("_", " ")
         if isinstance(value, dict):
             lines += [label, *lines_of(value, indent + 2)]
         elif isinstance(value, list):

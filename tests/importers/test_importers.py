@@ -142,6 +142,8 @@ SERIES = "data_T\nloop_\n_rlnMicrographName\n_rlnTomoNominalStageTiltAngle\na.mr
     [
         (f"data_\nloop_\n{COORDINATES[:32]}1 2\n", "in two dimensions", "picks in tomograms"),
         ("data_\nloop_\n_rlnImageName\na.mrc\n", "no coordinates", "the next step"),
+        ("data_\nloop_\n_rlnImageName\n1@a.mrcs\n", "of micrographs", "in tomograms"),
+        ("data_\nloop_\n_rlnMicrographName\na.mrc\n", "but no coordinates", "rlnCoordinateX"),
         ("data_global\nloop_\n_rlnTomoName\n_rlnTomoSizeX\nT 9\n", "tomograms", "--tomograms"),
         (SERIES, "a tilt series", "--tomograms"),
         (PIPELINE, "list of jobs", "particles.star"),

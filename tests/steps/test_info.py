@@ -105,6 +105,17 @@ def test_particles_of_an_optimisation_set_are_described(shared, in_tmp):
     assert (facts["producer"], facts["particles"]) == ("warp_2d", 1218)
 
 
+def test_tomograms_are_described(shared):
+    facts = facts_of(shared / "star" / "r50_tomograms_halves_only.star")
+    assert (facts["type"], len(facts["tomograms"])) == ("tomograms", 5)  # type: ignore[arg-type]
+    assert (facts["size"], facts["voxel_size"]) == ([[4000, 4000, 2000]], [10.0])
+    assert facts["volumes"] == [f"rlnTomoReconstructedTomogramHalf{half}" for half in (1, 2)]
+    assert "TS_01" in "".join(lines_of(facts))
+    warp = facts_of(shared / "star" / "warp2_matching_tomograms.star")
+    assert (warp["size"], warp["voxel_size"]) == ([[4400, 6000, 1000]], [])
+    assert warp["tilt_series_pixel_size"] == [0.7894]
+
+
 def test_two_dimensional_particles_are_told(shared):
     facts = facts_of(shared / "star" / "neg_spa_relion5.star")
     assert facts["coordinates"] is None

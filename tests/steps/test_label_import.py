@@ -377,3 +377,29 @@ def test_names_of_stacks_with_other_zeros_and_folders_match(tmp_path, rng):
     assert run(particles, text, tmp_path).particles.labels.tolist() == ["unlabelled", "apo"]
     text = "halImageName,label\n000001@C:\\data\\T.mrcs,apo\n"
     assert run(particles, text, tmp_path).particles.labels.tolist() == ["apo", "unlabelled"]
+
+
+CENTRED = "".join(f"_rlnCenteredCoordinate{axis}Angst\n" for axis in "XYZ")
+
+
+def relion5(folder: Path, rows: list[tuple[str, str]]) -> Path:
+    """Particles as RELION 5 returns them: name of the particle and its class, no hal columns."""
+    text = f"data_particles\nloop_\n_rlnTomoName\n_rlnTomoParticleName\n_rlnClassNumber\n{CENTRED}"
+    text += "".join(f"T {name} {number} 0 0 0\n" for name, number in rows)
+    (folder / "returned.star").write_text(text)
+    return folder / "returned.star"
+
+
+def test_particles_of_relion_are_known_by_their_name(tmp_path):
+    names = ["T/7", "T/8", "T/9", "T/10"]
+    file = relion5(tmp_path, [("T/9", "2"), ("T/7", "1")])
+    result = run(table(rlnTomoParticleName=names), file, tmp_path, rules=Rules(absent="junk"))
+    assert result.particles.labels.tolist() == ["class_1", "junk", "class_2", "junk"]
+    assert result.matched == 2
+
+
+def test_names_that_stand_twice_do_not_decide(tmp_path):
+    """After joining sets that were extracted apart, rlnTomoParticleName is not unique."""
+    file = relion5(tmp_path, [("T/7", "2")])
+    with pytest.raises(InputError, match="fit several particles"):
+        run(table(rlnTomoParticleName=["T/7", "T/7", "T/8", "T/9"]), file, tmp_path)
