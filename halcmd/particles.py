@@ -95,11 +95,7 @@ class Particles:
         """
         if not self.has(name):
             return np.full(len(self), default)
-        values = self.table.column(name)
-        try:
-            return np.array(values, dtype=np.float64)
-        except ValueError:
-            return np.array([self._number(name, row, text) for row, text in enumerate(values)])
+        return numbers_of(self.table, name, self.path)
 
     @cached_property
     def ids(self) -> np.ndarray:
@@ -205,15 +201,31 @@ class Particles:
         )
         return replace(self, star=self.star.with_table(table))
 
-    def _number(self, name: str, row: int, text: str) -> float:
-        try:
-            return number_of(text)
-        except ValueError as error:
-            raise InputError(
-                f"{name} must be a number",
-                where=f"{self.path}, table data_{self.block}, row {row + 1}",
-                found=text,
-            ) from error
+
+def numbers_of(table: Table, label: str, path: Path | None) -> np.ndarray:
+    """A column of any table as numbers, shape (n,), float64; ``nan`` for a missing value.
+
+    Raises
+    ------
+    InputError
+        A value is no number.
+    """
+    values = table.column(label)
+    try:
+        return np.array(values, dtype=np.float64)
+    except ValueError:
+        return np.array([_number(text, table, label, row, path) for row, text in enumerate(values)])
+
+
+def _number(text: str, table: Table, label: str, row: int, path: Path | None) -> float:
+    try:
+        return number_of(text)
+    except ValueError as error:
+        raise InputError(
+            f"{label} must be a number",
+            where=f"{path}, table data_{table.name}, row {row + 1}",
+            found=text,
+        ) from error
 
 
 def new_particles(

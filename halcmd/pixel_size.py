@@ -9,8 +9,7 @@ import numpy as np
 
 from halcmd.console import log
 from halcmd.errors import InputError
-from halcmd.formats.star import number_of
-from halcmd.particles import Particles
+from halcmd.particles import Particles, numbers_of
 
 TOLERANCE = 0.01
 
@@ -82,7 +81,7 @@ def optics_values(particles: Particles, label: str) -> np.ndarray | None:
     optics = particles.star.table("optics")
     if optics is None or label not in optics:
         return None
-    values = [number_of(text) for text in optics.column(label)]
+    values = numbers_of(optics, label, particles.path).tolist()
     if "rlnOpticsGroup" not in optics or not particles.has("rlnOpticsGroup"):
         return np.full(len(particles), values[0])
     by_group = dict(zip(optics.column("rlnOpticsGroup"), values, strict=True))

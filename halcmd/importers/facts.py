@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from halcmd.errors import InputError
-from halcmd.formats.star import Star, number_of
+from halcmd.formats.star import Star
 from halcmd.importers import IMPORTERS
 from halcmd.importers.optimisation_set import NamedFiles, named_files
 from halcmd.importers.pick_file import PickFile, open_pick_file, recognise
@@ -16,7 +16,7 @@ from halcmd.importers.picks import Picks
 from halcmd.importers.positions import place
 from halcmd.importers.relion_columns import detector_pixels, image_pixels
 from halcmd.importers.tomograms import VOLUME_COLUMNS, find_tomograms
-from halcmd.particles import Particles, particles_of, tomogram_name
+from halcmd.particles import Particles, numbers_of, particles_of, tomogram_name
 from halcmd.pixel_size import optics_values
 from halcmd.registry import load
 
@@ -235,7 +235,7 @@ def _tomograms(star: Star) -> Facts:
     assert table is not None
 
     def numbers(label: str) -> list[float]:
-        return [number_of(text) for text in table.column(label)] if label in table else []
+        return numbers_of(table, label, star.path).tolist() if label in table else []
 
     pixels, binnings = numbers("rlnTomoTiltSeriesPixelSize"), numbers("rlnTomoTomogramBinning")
     axes = [numbers(f"rlnTomoSize{axis}") for axis in "XYZ"]

@@ -71,9 +71,9 @@ def open_pick_file(path: Path) -> PickFile:
         data = path.read_bytes()
     except OSError as error:
         raise unreadable(path, error) from error
-    if not data.strip():
-        raise InputError("the file is empty", where=str(path))
     text = _text(path, data)
+    if not data.strip() or (text and not text.strip()):
+        raise InputError("the file is empty", where=str(path))
     is_star = any(line.lstrip().startswith("data_") for line in text.splitlines())
     return PickFile(path, data, text, read_star(path) if is_star else None)
 

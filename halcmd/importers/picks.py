@@ -180,9 +180,9 @@ def numbers(particles: Particles, names: Sequence[str]) -> np.ndarray:
     bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
     if len(bad):
         raise InputError(
-            "a coordinate is missing",
+            "a number is missing",
             where=f"{particles.path}, row {bad[0] + 1}",
-            found=f"{len(bad)} rows with {' or '.join(names)} empty or not finite",
+            found=f"{len(bad):,} rows with {' or '.join(names)} empty or not finite",
         )
     return values
 

@@ -7,7 +7,7 @@ from scipy.spatial.transform import Rotation
 
 from halcmd.formats.star import Table
 from halcmd.importers.pick_file import PickFile
-from halcmd.importers.picks import Reading
+from halcmd.importers.picks import Reading, numbers
 from halcmd.particles import Particles
 from halcmd.pixel_size import is_set, optics_values
 
@@ -44,18 +44,17 @@ def shifts_angst(particles: Particles) -> np.ndarray | None:
     RELION subtracts origins, after turning them by the rotation of the subtomogram
     (particle_set.cpp, getPosition): position = coordinate - A origin.
     """
-    if not any(particles.has(name) for name in _ORIGINS):
+    origins = _vectors(particles, _ORIGINS)
+    if origins is None:
         return None
-    origins = np.stack([particles.number(name, 0.0) for name in _ORIGINS], axis=1)
     turned = matrices(particles, _SUBTOMOGRAM_ANGLES)
     return -origins if turned is None else -np.einsum("nij,nj->ni", turned, origins)
 
 
 def shifts_pixels(particles: Particles) -> np.ndarray | None:
     """What is to be added for rlnOriginX, Y, Z of RELION 3.0, shape (n, 3), **xyz**, pixels."""
-    if not any(particles.has(name) for name in _ORIGINS_IN_PIXELS):
-        return None
-    return -np.stack([particles.number(name, 0.0) for name in _ORIGINS_IN_PIXELS], axis=1)
+    origins = _vectors(particles, _ORIGINS_IN_PIXELS)
+    return None if origins is None else -origins
 
 
 def rotations(particles: Particles) -> np.ndarray | None:
@@ -83,7 +82,11 @@ def detector_pixels(particles: Particles) -> Reading | None:
     """Pixels of rlnDetectorPixelSize (micrometres) over rlnMagnification, RELION 3.0's way."""
     if not (particles.has("rlnDetectorPixelSize") and particles.has("rlnMagnification")):
         return None
-    sizes = particles.number("rlnDetectorPixelSize") * 1e4 / particles.number("rlnMagnification")
+    micrometres, magnification = (
+        particles.number(name) for name in ("rlnDetectorPixelSize", "rlnMagnification")
+    )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        sizes = micrometres * 1e4 / magnification
     return reading("pixels", "rlnDetectorPixelSize / rlnMagnification", sizes)
 
 
@@ -99,7 +102,16 @@ def matrices(particles: Particles, names: Sequence[str]) -> np.ndarray | None:
 
     A is the inverse of the intrinsic rotation by rot about z, tilt about y, psi about z.
     """
-    if not any(particles.has(name) for name in names):
+    angles = _vectors(particles, names)
+    if angles is None:
         return None
-    angles = np.stack([particles.number(name, 0.0) for name in names], axis=1)
     return np.asarray(Rotation.from_euler("ZYZ", angles, degrees=True).inv().as_matrix())
+
+
+def _vectors(particles: Particles, names: Sequence[str]) -> np.ndarray | None:
+    """Three columns, shape (n, 3), a missing one zero; None where there is none of them."""
+    there = [name for name in names if particles.has(name)]
+    if not there:
+        return None
+    numbers(particles, there)  # raises where a value is missing
+    return np.stack([particles.number(name, 0.0) for name in names], axis=1)

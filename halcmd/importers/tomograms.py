@@ -1,6 +1,5 @@
 """The tomograms that picks lie in: from tomograms.star, folders, or MRC files."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,10 +9,10 @@ import numpy as np
 from halcmd.console import log
 from halcmd.errors import InputError
 from halcmd.formats.mrc import Volume, open_volume
-from halcmd.formats.star import number_of, read_star
+from halcmd.formats.star import read_star
 from halcmd.importers.optimisation_set import locate
 from halcmd.importers.tomogram_names import Entry, Row, entries, entries_of
-from halcmd.particles import tomogram_name
+from halcmd.particles import numbers_of, tomogram_name
 from halcmd.pixel_size import is_set, resolve_pixel_size
 
 # RELION 5 names one or several of these; its C++ label table spells the denoised one differently.
@@ -243,7 +242,7 @@ def _nominal_tilts(row: Row) -> list[float]:
     series = next(iter(read_star(path).tables))
     if "rlnTomoNominalStageTiltAngle" not in series:
         return []
-    return [number_of(text) for text in series.column("rlnTomoNominalStageTiltAngle")]
+    return list(numbers_of(series, "rlnTomoNominalStageTiltAngle", path))
 
 
 def _projected_tilts(row: Row) -> list[float]:
@@ -255,8 +254,19 @@ def _projected_tilts(row: Row) -> list[float]:
     series = read_star(row.path).table(row.text("rlnTomoName") or "")
     if series is None or "rlnTomoProjZ" not in series:
         return []
-    beams = [re.findall(r"[-+.\deE]+", text) for text in series.column("rlnTomoProjZ")]
-    return [float(np.degrees(np.arctan2(float(x), float(z)))) for x, _, z, *_ in beams]
+    beams = [_vector(text, row.path) for text in series.column("rlnTomoProjZ")]
+    return [float(np.degrees(np.arctan2(x, z))) for x, _, z, *_ in beams]
+
+
+def _vector(text: str, path: Path) -> list[float]:
+    """The numbers of ``[0.64,0,0.77,0]``."""
+    try:
+        values = [float(word) for word in text.strip("[]").split(",")]
+    except ValueError:
+        values = []
+    if len(values) < 3:
+        raise InputError("rlnTomoProjZ must be [x,y,z,w]", where=str(path), found=text)
+    return values
 
 
 def _header_size(volume: Volume, option: float | None) -> float:

@@ -4,7 +4,6 @@ The tables look like those of RELION 4, in pixels of another size. They are told
 series that end in .tomostar, or by images in two dimensions, which RELION 4 did not have.
 """
 
-from halcmd.formats.star import number_of
 from halcmd.importers.pick_file import PickFile
 from halcmd.importers.picks import VOXELS, Picks, numbers
 from halcmd.importers.relion_columns import (
@@ -26,9 +25,7 @@ def recognises(file: PickFile) -> bool:
         return False
     optics = file.star.table("optics")
     assert optics is not None
-    flat = "rlnImageDimensionality" in optics and 2 in map(
-        number_of, optics.column("rlnImageDimensionality")
-    )
+    flat = "rlnImageDimensionality" in optics and "2" in optics.column("rlnImageDimensionality")
     return flat or any(name.endswith(".tomostar") for name in table.column("rlnTomoName")[:1])
 
 
