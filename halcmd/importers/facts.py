@@ -98,7 +98,11 @@ def _has_particles(file: PickFile) -> bool:
 def _placement(picks: Picks, tomograms: Sequence[Path], pixel_size: float | None) -> Facts:
     """For each tomogram: how its picks were read, and where they lie."""
     names, found = find_tomograms(
-        picks.tomograms, tomograms, where=str(picks.path), pixel_size=pixel_size
+        picks.tomograms,
+        tomograms,
+        where=str(picks.path),
+        stems=np.full(len(picks.tomograms), picks.path.stem, dtype=object),
+        pixel_size=pixel_size,
     )
     return {
         group.tomogram.name: {

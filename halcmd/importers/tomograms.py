@@ -76,6 +76,7 @@ def find_tomograms(
     paths: Sequence[Path],
     *,
     where: str,
+    stems: np.ndarray | None = None,
     pixel_size: float | None = None,
     kind: str = "auto",
 ) -> tuple[np.ndarray, dict[str, Tomogram]]:
@@ -90,6 +91,9 @@ def find_tomograms(
         that names no volumes takes those of a folder.
     where : str
         The file of picks, for messages.
+    stems : ndarray, shape (n,), object of str, optional
+        Name of the file that each pick is from, which stands for its tomogram where the pick names
+        none and there are several.
     pixel_size : float, optional
         Voxel edge in Angstrom; beats all other sources.
     kind : str
@@ -108,6 +112,8 @@ def find_tomograms(
         A tomogram is missing or ambiguous, or a pixel size is missing or contradictory.
     """
     offered = entries(paths)
+    if stems is not None and len(offered) > 1:
+        names = np.where(names == "", stems, names)
     shown = ", ".join(map(str, paths))
     found = entries_of(names, offered, where=where, tomograms=shown)
     plain = {name: tomogram_name(entry.name) for name, entry in found.items()}

@@ -113,6 +113,7 @@ def extract(
         np.concatenate([picks.tomograms for picks in files]),
         _tomogram_paths(files, tomogram_paths),
         where=", ".join(str(picks.path) for picks in files),
+        stems=np.array([p.path.stem for p in files for _ in range(len(p.tomograms))], dtype=object),
         pixel_size=tomogram_pixel_size,
         kind=volumes,
     )

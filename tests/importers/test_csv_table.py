@@ -89,3 +89,53 @@ def test_cells_come_back_from_any_delimiter(rows):
     for delimiter in ",;\t":
         lines = [delimiter.join(row) for row in [["a", "b", "c"], *rows]]
         assert read_rows("\n".join(lines), "t") == (["a", "b", "c"], rows)
+
+
+@pytest.mark.parametrize(
+    ("header", "unit"),
+    [
+        ("X,Y,Z", "voxel"),
+        ("pos_x,pos_y,pos_z", "voxel"),
+        ("x [px],y [px],z [px]", "voxel"),
+        ("CoordinateX,CoordinateY,CoordinateZ", "voxel"),
+        ("rlnCoordinateX,rlnCoordinateY,rlnCoordinateZ", "voxel"),
+        ("x_coord,y_coord,z_coord", "voxel"),
+        ("x_angst,y_angst,z_angst", "angstrom"),
+        ("x (A),y (A),z (A)", "angstrom"),
+        ("halPositionXAngst,halPositionYAngst,halPositionZAngst", "angstrom"),
+    ],
+)
+def test_coordinates_go_by_many_names(tmp_path, header, unit):
+    (tmp_path / "p.csv").write_text(f"{header},score\n1.5,2,3,0.1\n")
+    (picks,) = read_picks([tmp_path / "p.csv"])
+    assert (picks.coordinates.tolist(), picks.unit) == ([[1.5, 2, 3]], unit)
+
+
+def test_napari_writes_the_slowest_axis_first(tmp_path):
+    (tmp_path / "p.csv").write_text("index,axis-0,axis-1,axis-2\n0.0,3.0,2.0,1.5\n")
+    (picks,) = read_picks([tmp_path / "p.csv"])
+    assert picks.coordinates.tolist() == [[1.5, 2, 3]]
+
+
+@pytest.mark.parametrize(
+    ("rows", "tomograms"), [("1,2,3,0.5\n", [""]), ("1,2,3,7\n", ["7"]), ("1,2,3,T\n", ["T"])]
+)
+def test_a_fourth_column_is_a_score_or_a_tomogram(tmp_path, rows, tomograms):
+    (tmp_path / "p.csv").write_text(rows)
+    (picks,) = read_picks([tmp_path / "p.csv"])
+    assert picks.tomograms.tolist() == tomograms
+
+
+@pytest.mark.parametrize("text", ['x,y,z\n1,2,3\n"\n', "x;y;z\n1.234,5;2;3\n"])
+def test_what_could_be_misread_is_refused(tmp_path, text):
+    (tmp_path / "p.csv").write_text(text)
+    with pytest.raises(InputError) as error:
+        read_picks([tmp_path / "p.csv"], name="csv")
+    assert "p.csv" in str(error.value.where)
+
+
+def test_a_column_of_objects_is_the_class(tmp_path):
+    (tmp_path / "p.csv").write_text("x,y,z,object\n1,2,3,apo\n")
+    (picks,) = read_picks([tmp_path / "p.csv"])
+    assert picks.classes is not None
+    assert picks.classes.tolist() == ["apo"]

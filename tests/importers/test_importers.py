@@ -1,5 +1,6 @@
 """Every importer: known by its own files alone, positions known."""
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,19 @@ EXPECTED = [[1.5, 2.0, 3.0], [4.0, 5.0, 6.25]]
 OPTICS = "data_optics\nloop_\n_rlnOpticsGroup\n"
 TILT_SERIES = "data_optics\nloop_\n_rlnTomoTiltSeriesPixelSize\n_rlnImagePixelSize\n"
 CENTRED = "".join(f"_rlnCenteredCoordinate{axis}Angst\n" for axis in "XYZ")
+
+
+def _motive_list() -> bytes:
+    rows = np.zeros((2, 20), "<f4")
+    rows[:, 4], rows[:, 7:10] = (24, 7), EXPECTED
+    return struct.pack("<4b3i496x", 6, 0, 0, 5, 20, 2, 1) + rows.tobytes()
+
+
+def _imod_model() -> bytes:
+    points = np.array(EXPECTED, ">f4").tobytes()
+    head = b"IMODV1.2" + bytes(232) + b"OBJT" + bytes(176)
+    return head + b"CONT" + struct.pack(">4i", 2, 0, 0, 0) + points + b"IEOF"
+
 
 # One small file per importer: its text, the unit, and the tomogram names as they stand in it.
 FILES: dict[str, tuple[str | bytes, str, list[str]]] = {
@@ -84,6 +98,38 @@ FILES: dict[str, tuple[str | bytes, str, list[str]]] = {
         "voxel",
         ["x/T.tomostar", "U"],
     ),
+    "stopgap": (
+        "data_stopgap_motivelist\nloop_\n_tomo_num\n_orig_x\n_orig_y\n_orig_z\n_x_shift\n_y_shift\n"
+        "_z_shift\n24.0 1.5 2.0 3.0 0 0 0\n7.0 4.0 5.0 6.25 0 0 0\n",
+        "voxel",
+        ["24", "7"],
+    ),
+    "cbox": (
+        "data_cryolo\nloop_\n_CoordinateX\n_CoordinateY\n_CoordinateZ\n_Width\n_Height\n"
+        "1.5 2.0 3.0 8 8\n4.0 5.0 6.25 8 8\n",
+        "voxel",
+        ["", ""],
+    ),
+    "em": (_motive_list(), "voxel", ["24", "7"]),
+    "imod": (_imod_model(), "voxel", ["", ""]),
+    "copick": (
+        '{"pickable_object_name": "a", "run_name": "T", "points": ['
+        '{"location": {"x": 1.5, "y": 2.0, "z": 3}}, {"location": {"x": 4, "y": 5, "z": 6.25}}]}',
+        "angstrom",
+        ["T", "T"],
+    ),
+    "ndjson": (
+        '{"location": {"x": 1.5, "y": 2.0, "z": 3}}\n{"location": {"x": 4, "y": 5, "z": 6.25}}\n',
+        "voxel",
+        ["", ""],
+    ),
+    "dynamo": (
+        f"{'1 ' * 19}24 0 1 0 1.5 2 3\n{'1 ' * 19}7 0 1 0 4 5 6.25\n",
+        "voxel",
+        ["24", "7"],
+    ),
+    "imod_text": ("1 1.5 2 3\n2 4 5 6.25\n", "voxel", ["", ""]),
+    "coords": ("1.5 2 3\n4 5 6.25\n", "voxel", ["", ""]),
     "csv": ("x,y,z,tomogram\n1.5,2,3,T\n4,5,6.25,U\n", "voxel", ["T", "U"]),
 }
 SCALE = {"warp_matching": 10.0}

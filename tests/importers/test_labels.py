@@ -104,3 +104,47 @@ def test_a_list_of_ids_may_be_one_line_of_text_only(tmp_path):
     write_text(tmp_path / "q.csv", "halParticleId\n")
     with pytest.raises(InputError, match="no rows"):
         read_ids(tmp_path / "q.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "label"),
+    [
+        ("a.tbl", "0 " * 19 + "24 0 3 0 1 2 3\n", "class_3"),
+        (
+            "motl.star",
+            "data_stopgap_motivelist\nloop_\n_tomo_num\n_orig_x\n_orig_y\n_orig_z\n_x_shift\n"
+            "_y_shift\n_z_shift\n_class\n1 1 2 3 0 0 0 3.000\n",
+            "class_3",
+        ),
+        (
+            "a.json",
+            '{"pickable_object_name": "apo", "points": [{"location": {"x": 1, "y": 2, "z": 3}}]}',
+            "apo",
+        ),
+        ("p.txt", "2 1 1.5 2.5 3\n", "object_2"),
+    ],
+)
+def test_formats_with_a_class_give_labels(tmp_path, name, text, label):
+    write_text(tmp_path / name, text)
+    assert read_labels(tmp_path / name).labels.tolist() == [label]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.coords", "1 2 3\n4 5 6\n"),
+        (
+            "a.cbox",
+            "data_cryolo\nloop_\n_CoordinateX\n_CoordinateY\n_CoordinateZ\n_Width\n_Height\n"
+            "1 2 3 4 4\n4 5 6 4 4\n",
+        ),
+    ],
+)
+def test_where_presence_is_all_the_class_must_be_given(tmp_path, name, text):
+    write_text(tmp_path / name, text)
+    with pytest.raises(InputError, match="no column with labels") as error:
+        read_labels(tmp_path / name)
+    assert "--label CLASS" in str(error.value.hint)
+    file = read_labels(tmp_path / name, one_label="apo")
+    assert file.labels.tolist() == ["apo", "apo"]
+    assert file.picks is not None

@@ -1,0 +1,68 @@
+"""Text of IMOD's model2point: [[object] contour] x y z in pixels; the first voxel is (0.5, 0.5, 0).
+
+Three columns look like any other coordinates and are taken for such; --format imod_text reads them.
+"""
+
+import numpy as np
+
+from halcmd.errors import InputError
+from halcmd.importers.imod import FIRST_VOXEL
+from halcmd.importers.pick_file import PickFile
+from halcmd.importers.picks import Picks, source_table
+from halcmd.importers.text_rows import column_numbers, split_lines, whole_numbers
+
+_FIELDS = ("object", "contour", "x", "y", "z")
+
+
+def recognises(file: PickFile) -> bool:
+    """Whether all lines are numbers of contours, and objects, before x y z."""
+    if file.star is not None or not file.text:
+        return False
+    try:
+        rows = split_lines(file.text, str(file.path))
+    except InputError:
+        return False
+    return len(rows[0]) in {4, 5} and all(
+        all(word.isdigit() for word in row[:-3]) and all(map(_is_number, row[-3:])) for row in rows
+    )
+
+
+def read(file: PickFile) -> Picks:
+    """Picks in voxels of their tomogram; objects are classes.
+
+    Raises
+    ------
+    InputError
+        A row is longer or shorter than the first, or a value is no number.
+    """
+    where = str(file.path)
+    rows = split_lines(file.text, where)
+    if not 3 <= len(rows[0]) <= 5:
+        raise InputError(
+            "a line must be x y z, contour x y z, or object contour x y z",
+            where=where,
+            found=" ".join(rows[0])[:60],
+        )
+    names = _FIELDS[-len(rows[0]) :]
+    fields = {name: [row[n] for row in rows] for n, name in enumerate(names)}
+    classes = None
+    if "object" in fields:
+        numbers = whole_numbers(fields["object"], "object", where)
+        classes = np.array([f"object_{number}" for number in numbers], dtype=object)
+    return Picks(
+        path=file.path,
+        producer="imod_text",
+        particles=source_table(fields, file.path),
+        tomograms=np.full(len(rows), "", dtype=object),
+        coordinates=column_numbers(fields, ("x", "y", "z"), where),
+        origin=np.array(FIRST_VOXEL),
+        classes=classes,
+    )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
