@@ -117,7 +117,7 @@ def join(tables: Sequence[Particles]) -> Particles:
     if len(tables) == 1:
         return first
     labels = set(first.table.labels)
-    columns: dict[str, list[str]] = {label: [] for label in first.table.labels}
+    parts: list[Table] = []
     optics: list[Table] = []
     groups = 0
     for particles in tables:
@@ -135,16 +135,8 @@ def join(tables: Sequence[Particles]) -> Particles:
             table, own = _renumber(table, own, groups)
             groups += len(own)
             optics.append(own)
-        for label, values in columns.items():
-            values += table.column(label)
-    joined = Table(
-        first.block,
-        (),
-        [""] * len(next(iter(columns.values()))),
-        columns,
-        comments=first.table.comments,
-    )
-    star = first.star.with_table(joined)
+        parts.append(table)
+    star = first.star.with_table(parts[0].followed_by(parts[1:]))
     if optics:
         shared = [label for label in optics[0].labels if all(label in own for own in optics)]
         merged = {label: [v for own in optics for v in own.column(label)] for label in shared}

@@ -48,6 +48,12 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
+def write_lines(path: Path, lines: Iterable[str]) -> None:
+    """Write a whole text file, each line with an LF behind it; the lines are never joined."""
+    with atomic(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(f"{line}\n" for line in lines)
+
+
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Write a whole CSV file for a spreadsheet: UTF-8, comma, LF line ends."""
     text = io.StringIO()

@@ -14,10 +14,20 @@ from pathlib import Path
 import numpy as np
 
 from halcmd.errors import InputError, did_you_mean
-from halcmd.formats.files import read_text, write_text
-from halcmd.formats.star_syntax import STRUCTURE, TOKEN, parse
+from halcmd.formats.files import read_text, write_lines
+from halcmd.formats.star_syntax import (
+    PIECE,
+    STRUCTURE,
+    TOKEN,
+    block_name,
+    label_of,
+    parse,
+)
 
 VERSION_COMMENT = "# version 30001"
+_NAME = "data_?"
+_NEW_HEAD = (VERSION_COMMENT, "", _NAME, "", "loop_")
+_QUOTES = ("'", '"', ";")
 
 
 @dataclass(frozen=True)
@@ -36,8 +46,8 @@ class Table:
         Columns set since; they follow the read ones and replace those of the same name.
     dropped : frozenset of str
         Read columns that are gone.
-    comments : tuple of str
-        Comment lines that stand before the block.
+    head : tuple of str
+        The lines that stand before the rows, as read: comments, the block's name, its labels.
     loop : bool
         False for a list of ``_label value`` pairs, which is a table of one row.
     """
@@ -47,7 +57,7 @@ class Table:
     lines: list[str]
     added: dict[str, list[str]] = field(default_factory=dict)
     dropped: frozenset[str] = frozenset()
-    comments: tuple[str, ...] = ()
+    head: tuple[str, ...] = _NEW_HEAD
     loop: bool = True
 
     @classmethod
@@ -58,7 +68,7 @@ class Table:
         if len(lengths) > 1:
             raise ValueError(f"columns of unequal length in {name}: {lengths}")
         count = lengths.pop() if lengths else 0
-        return cls(name, (), [""] * count, added, comments=(VERSION_COMMENT,))
+        return cls(name, (), [""] * count, added)
 
     def __len__(self) -> int:
         return len(self.lines)
@@ -66,7 +76,7 @@ class Table:
     @property
     def labels(self) -> list[str]:
         """Column names in order, without the leading underscore."""
-        return [label for label in self.read_labels if label not in self.dropped] + list(self.added)
+        return [*self._kept, *self.added]
 
     def __contains__(self, label: object) -> bool:
         return label in self.added or (label in self.read_labels and label not in self.dropped)
@@ -118,19 +128,23 @@ class Table:
         added = {label: [values[row] for row in chosen] for label, values in self.added.items()}
         return replace(self, lines=[lines[row] for row in chosen], added=added)
 
-    def text(self) -> str:
-        """The block as it is written."""
-        head = [*self.comments, "", f"data_{self.name}", ""]
-        if not self.loop and len(self) == 1:
-            values = [self._raw(label)[0] for label in self.labels]
-            body = [f"_{label} {value}" for label, value in zip(self.labels, values, strict=True)]
-        else:
-            body = [
-                "loop_",
-                *(f"_{label} #{n}" for n, label in enumerate(self.labels, 1)),
-            ]
-            body += self._rows()
-        return "\n".join([*head, *body, "", ""])
+    def followed_by(self, others: Sequence["Table"]) -> "Table":
+        """The rows of this table and of others with the same columns, in any order of columns."""
+        labels = tuple(self.labels)
+        lines = self._rows()
+        for other in others:
+            if other.labels == self.labels:
+                lines = lines + other._rows()
+            else:
+                columns = [_written(other.column(label)) for label in labels]
+                lines = lines + [" ".join(row) for row in zip(*columns, strict=True)]
+        return Table(self.name, labels, lines, head=tuple(self._head()))
+
+    def text_lines(self) -> list[str]:
+        """The block as it is written, a text for each line."""
+        if self.loop:
+            return [*self._head(), *self._rows()]
+        return self._head()
 
     @cached_property
     def _values(self) -> dict[str, list[str]]:
@@ -140,6 +154,10 @@ class Table:
     def _quoted(self) -> bool:
         return any('"' in line or "'" in line for line in self.lines)
 
+    @property
+    def _kept(self) -> list[str]:
+        return [label for label in self.read_labels if label not in self.dropped]
+
     def _read_column(self, index: int) -> list[str]:
         if self._quoted:
             return [_unquote(TOKEN.findall(line)[index]) for line in self.lines]
@@ -147,30 +165,49 @@ class Table:
             return [line.split(None, 1)[0] for line in self.lines]
         return [line.split(None, index + 1)[index] for line in self.lines]
 
-    def _raw(self, label: str) -> list[str]:
-        """Values as they are written, quotes kept or added."""
-        if label in self.added:
-            return [quote(value) for value in self.added[label]]
-        index = self.read_labels.index(label)
-        return [TOKEN.findall(line)[index] for line in self.lines]
+    def _head(self) -> list[str]:
+        """The head as read, but for the block's name and the labels that came or went."""
+        lines = []
+        place = 0
+        for line in self.head:
+            label = label_of(line)
+            if block_name(line) not in {None, self.name}:
+                line = f"data_{self.name}"
+            if label is not None:
+                if label in self.dropped:
+                    continue
+                place += 1
+                line = _numbered(line, place) if self.loop and self.dropped else line
+            lines.append(line)
+        return lines + self._added_labels(place)
+
+    def _added_labels(self, place: int) -> list[str]:
+        if self.loop:
+            return [f"_{label} #{n}" for n, label in enumerate(self.added, place + 1)]
+        return [f"_{label} {quote(values[0])}" for label, values in self.added.items()]
 
     def _rows(self) -> list[str]:
-        kept = [n for n, label in enumerate(self.read_labels) if label not in self.dropped]
-        if len(kept) == len(self.read_labels):
-            start = self.lines
-        else:
-            split = TOKEN.findall if self._quoted else str.split
-            tokens = (split(line) for line in self.lines)
-            start = [" ".join([row[n] for n in kept]) for row in tokens]
+        start = self._kept_text()
         if not self.added:
             return start
-        if any(_needs_quotes(value) for values in self.added.values() for value in values):
-            columns = [list(map(quote, values)) for values in self.added.values()]
-        else:
-            columns = list(self.added.values())
-        if not kept:
+        columns = map(_written, self.added.values())
+        if not self._kept:
             return [" ".join(row) for row in zip(*columns, strict=True)]
-        return [" ".join(row) for row in zip(start, *columns, strict=True)]
+        spaced = [line if line[-1] in " \t" else f"{line} " for line in start]
+        return [line + " ".join(row) for line, *row in zip(spaced, *columns, strict=True)]
+
+    def _kept_text(self) -> list[str]:
+        """The text of each row without the columns that are gone."""
+        count, kept = len(self.read_labels), len(self._kept)
+        if kept == count:
+            return self.lines
+        if kept == 0:
+            return [""] * len(self)
+        if self.read_labels[:kept] == tuple(self._kept) and not self._quoted:
+            return [_without_last(line, count - kept) for line in self.lines]
+        places = [n for n, label in enumerate(self.read_labels) if label not in self.dropped]
+        pieces = (PIECE.findall(line) for line in self.lines)
+        return ["".join([row[n] for n in places]) for row in pieces]
 
 
 @dataclass(frozen=True)
@@ -184,7 +221,7 @@ class Star:
     path : Path or None
         None for a new file.
     tail : tuple of str
-        Comment lines behind the last block.
+        The lines behind the last block, empty or comments.
     """
 
     tables: tuple[Table, ...]
@@ -221,7 +258,7 @@ def read_star(path: Path) -> Star:
             hint="a file that begins with data_ or a comment",
         )
     tables = tuple(
-        Table(block.name, block.labels, block.rows, comments=block.comments, loop=block.loop)
+        Table(block.name, block.labels, block.rows, head=tuple(block.head), loop=block.loop)
         for block in blocks
     )
     return Star(tables, path, tuple(tail))
@@ -229,9 +266,14 @@ def read_star(path: Path) -> Star:
 
 def write_star(path: Path, star: Star) -> None:
     """Write a STAR file at once: LF line ends, under a temporary name until complete."""
-    blocks = [table.text() for table in star.tables]
-    tail = "\n".join([*star.tail, ""]) if star.tail else ""
-    write_text(path, "\n".join(blocks) + tail)
+    lines: list[str] = []
+    for table in star.tables:
+        block = table.text_lines()
+        if lines and lines[-1].strip() and block[0].strip():
+            lines.append("")
+        lines += block
+    lines += star.tail
+    write_lines(path, lines[:-1] if lines[-1] == "" else lines)
 
 
 def quote(value: str) -> str:
@@ -244,11 +286,15 @@ def quote(value: str) -> str:
 
 def text_of(values: Iterable[float], decimals: int) -> list[str]:
     """Numbers as text with a fixed number of decimals; ``nan`` where not finite."""
-    array = np.asarray(values, dtype=np.float64)
+    array = np.array(values, dtype=np.float64)
+    array[~np.isfinite(array)] = np.nan
     form = f"%.{decimals}f"
+    texts = [form % value for value in array.tolist()]
     zero = form % 0.0
-    texts = [form % value if np.isfinite(value) else "nan" for value in array]
-    return [zero if text == f"-{zero}" else text for text in texts]
+    for row in np.flatnonzero((array <= 0) & (array > -(10.0**-decimals))):
+        if texts[row] == f"-{zero}":
+            texts[row] = zero
+    return texts
 
 
 def number_of(text: str) -> float:
@@ -264,8 +310,28 @@ def number_of(text: str) -> float:
     return float(text)
 
 
+def _written(values: list[str]) -> list[str]:
+    """Values as they stand in a STAR file; one look at all of them where none needs quotes."""
+    text = "\n" + "\n".join(values)
+    special = any(f"\n{start}" in text for start in (*STRUCTURE, *_QUOTES))
+    if not special and text.split() == values:
+        return values
+    return [quote(value) for value in values]
+
+
+def _without_last(line: str, count: int) -> str:
+    """A row without its last values, up to the first of them."""
+    start = line.rsplit(None, count)[0]
+    return line[: len(line) - len(line[len(start) :].lstrip())]
+
+
+def _numbered(line: str, place: int) -> str:
+    """A line such as ``_rlnCoordinateX #7`` with another number, where it has one."""
+    return re.sub(r"#\d+", f"#{place}", line, count=1)
+
+
 def _needs_quotes(value: str) -> bool:
-    if not value or value[0] in "'\";" or value.startswith(STRUCTURE):
+    if not value or value.startswith((*STRUCTURE, *_QUOTES)):
         return True
     return len(value.split()) != 1 or value != value.strip()
 

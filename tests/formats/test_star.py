@@ -23,18 +23,6 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
-def tokens(text: str) -> list[str]:
-    """All words of a STAR file but comments and column numbers."""
-    lines = [line for line in text.splitlines() if not line.strip().startswith("#")]
-    return [
-        word
-        for line in lines
-        for word in (
-            line.split()[:1] if line.strip().startswith("_") and "#" in line else line.split()
-        )
-    ]
-
-
 @given(
     st.lists(LABEL, min_size=1, max_size=4, unique=True).flatmap(
         lambda labels: st.tuples(
@@ -75,14 +63,102 @@ def test_any_text_survives_as_a_value(tmp_path_factory, values):
     assert list(map(plain, back)) == list(map(plain, values))
 
 
-def test_real_files_come_back_word_for_word(shared, tmp_path):
-    files = sorted((shared / "star").glob("*.star"))
+BLANKS = st.sampled_from([" ", "  ", "\t", " \t "])
+QUOTED = st.sampled_from(["'a b'", '"a  b"', '""', "''", "it's", 'a"b'])
+VERSION = "# version 50001"
+
+
+@st.composite
+def star_texts(draw: st.DrawFn) -> str:
+    """A STAR file of blocks and loops, spaced in any way."""
+    lines: list[str] = []
+    for name in draw(st.lists(LABEL, min_size=1, max_size=3, unique=True)):
+        lines += [""] * bool(lines) + draw(
+            st.lists(st.sampled_from(["", " ", VERSION]), max_size=3)
+        )
+        lines += [f"data_{name}", *draw(st.lists(st.just(""), max_size=2))]
+        labels = draw(st.lists(LABEL, min_size=1, max_size=4, unique=True))
+        if draw(st.booleans()):
+            lines += [f"_{label}{draw(BLANKS)}{draw(PLAIN | QUOTED)}" for label in labels]
+            continue
+        numbered = draw(st.booleans())
+        lines += ["loop_", *(f"_{label}{f' #{n}' * numbered}" for n, label in enumerate(labels, 1))]
+        value = TOKEN | PLAIN | QUOTED
+        rows = st.lists(value, min_size=len(labels), max_size=len(labels))
+        for row in draw(st.lists(rows, max_size=4)):
+            words = "".join(draw(BLANKS) + word for word in row)
+            lines.append(words.lstrip() * draw(st.booleans()) or words + draw(st.just("") | BLANKS))
+    lines += draw(st.lists(st.sampled_from(["", " ", "# the end"]), max_size=3))
+    return "\n".join(lines) + "\n"
+
+
+@given(star_texts())
+def test_a_file_that_is_not_changed_comes_back_byte_for_byte(tmp_path_factory, text):
+    path = write(tmp_path_factory.mktemp("star") / "in.star", text)
+    out = path.with_name("out.star")
+    write_star(out, read_star(path))
+    assert out.read_bytes() == path.read_bytes()
+
+
+def with_columns_everywhere(star: Star, value: str) -> Star:
+    for table in star.tables:
+        added = {"halLabel": [value] * len(table), "halScore": ["0.5"] * len(table)}
+        star = star.with_table(table.with_columns(added))
+    return star
+
+
+def without_columns(path: Path) -> list[str]:
+    """The lines of a file without the two added columns, as a person would cut them away."""
+    lines = []
+    loop = False
+    for line in path.read_text().split("\n"):
+        loop = line.strip() == "loop_" or (loop and not line.strip().startswith("data_"))
+        if line.startswith(("_halLabel", "_halScore")):
+            continue
+        if loop and line.strip() and line.strip() != "loop_" and line.strip()[0] not in "_#":
+            assert line.endswith(" ribosome 0.5")
+            line = line.removesuffix("ribosome 0.5")
+        lines.append(line.rstrip())
+    return lines
+
+
+def stripped(path: Path) -> list[str]:
+    return [line.rstrip() for line in path.read_text().split("\n")]
+
+
+def test_real_files_keep_each_byte_beside_added_columns(shared, tmp_path):
+    files = sorted((shared / "star").glob("*.star")) + sorted((shared / "star").glob("*.cbox"))
     assert len(files) > 20
     for file in files:
-        star = read_star(file)
-        out = tmp_path / "out.star"
-        write_star(out, star)
-        assert tokens(out.read_text()) == tokens(file.read_text()), file.name
+        out, changed = tmp_path / "out.star", tmp_path / "changed.star"
+        write_star(out, read_star(file))
+        original = file.read_bytes()
+        assert out.read_bytes() == original + b"\n" * (not original.endswith(b"\n")), file.name
+        write_star(changed, with_columns_everywhere(read_star(file), "ribosome"))
+        assert without_columns(changed) == stripped(out), file.name
+        # A second round replaces the columns, and again touches nothing else.
+        write_star(out, with_columns_everywhere(read_star(changed), "junk"))
+        write_star(out, with_columns_everywhere(read_star(out), "ribosome"))
+        assert stripped(out) == stripped(changed), file.name
+
+
+def test_columns_in_the_middle_go_without_a_trace(tmp_path):
+    text = "data_\n\nloop_\n_a #1\n_halX #2\n_b #3\n 01\t9  'x y' \n02  8\tz\n"
+    path = write(tmp_path / "in.star", text)
+    write_star(path, Star((read_star(path).tables[0].without(["halX"]),)))
+    assert path.read_text() == "data_\n\nloop_\n_a #1\n_b #2\n 01  'x y'\n02\tz\n"
+
+
+def test_a_loop_is_ended_by_an_empty_line_since_relion_needs_one(tmp_path):
+    path = write(tmp_path / "in.star", "data_a\nloop_\n_x\n1\ndata_b\n_y 2\n")
+    write_star(path, read_star(path))
+    assert path.read_text() == "data_a\nloop_\n_x\n1\n\ndata_b\n_y 2\n"
+
+
+def test_a_row_may_begin_like_a_line_of_structure(tmp_path):
+    text = "data_\nloop_\n_a #1\n_b #2\ndata_1.mrc 1\nloop_2.mrc 2\n_3.mrc 3\n"
+    table = read_star(write(tmp_path / "in.star", text)).tables[0]
+    assert table.column("a") == ["data_1.mrc", "loop_2.mrc", "_3.mrc"]
 
 
 def test_values_agree_with_the_starfile_package(shared):
