@@ -41,6 +41,27 @@ COLUMNS: dict[str, Column] = {
     ),
     "halPositionYAngst": Column("extract", "number", "A", "As halPositionXAngst, along y.", "nan"),
     "halPositionZAngst": Column("extract", "number", "A", "As halPositionXAngst, along z.", "nan"),
+    "halShiftXAngst": Column(
+        "extract", "number", "A", "Shift of the input that is part of halPositionXAngst.", "0.000"
+    ),
+    "halShiftYAngst": Column("extract", "number", "A", "As halShiftXAngst, along y.", "0.000"),
+    "halShiftZAngst": Column("extract", "number", "A", "As halShiftXAngst, along z.", "0.000"),
+    "halAngleRot": Column(
+        "extract",
+        "number",
+        "degrees",
+        "Orientation of the pick in its tomogram, RELION's rot, tilt, psi, whatever its format.",
+        "nan",
+    ),
+    "halAngleTilt": Column("extract", "number", "degrees", "As halAngleRot: tilt.", "nan"),
+    "halAnglePsi": Column("extract", "number", "degrees", "As halAngleRot: psi.", "nan"),
+    "halBoxAxes": Column(
+        "extract",
+        "text",
+        "",
+        "particle where --apply-orientations has turned the box; else its axes are the tomogram's.",
+        "tomogram",
+    ),
     "halContrast": Column(
         "extract, simulate", "text", "", "Of the boxes as written: bright, dark or unknown."
     ),

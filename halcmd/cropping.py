@@ -1,15 +1,18 @@
-"""Cutting boxes out of tomograms, rescaling and filtering them."""
+"""Cutting boxes out of tomograms, upright or turned; rescaling and filtering them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import scipy.fft
+import scipy.ndimage
 
 from halcmd.errors import OptionError
 from halcmd.subtomograms import standardise
 
 _LOWPASS_EDGE = 0.1
+_SPLINE_MARGIN = 12
+"""Voxels around a box that its splines are fitted to; a further one counts less than 1e-6."""
 
 
 @dataclass(frozen=True)
@@ -76,27 +79,21 @@ def check_options(geometry: Geometry, intensity: Intensity) -> None:
         )
 
 
-def cut_boxes(
-    tomogram: np.ndarray,
-    centres_zyx: np.ndarray,
+def finish_boxes(
+    raw: np.ndarray,
     *,
-    source_box: int,
     pixel_size: float,
     sign: float,
     geometry: Geometry,
     intensity: Intensity,
     names: Sequence[str],
 ) -> np.ndarray:
-    """Finished boxes: cut, rescaled, inverted, filtered, normalised.
+    """Finished boxes: rescaled, inverted, filtered, normalised.
 
     Parameters
     ----------
-    tomogram : ndarray, shape (z, y, x)
-        May be memory-mapped.
-    centres_zyx : ndarray, shape (n, 3), int
-        Centre voxels.
-    source_box : int
-        Edge in voxels of the tomogram, even.
+    raw : ndarray, shape (n, z, y, x), float32, cubic
+        As cut out of the tomogram; may be overwritten.
     pixel_size : float
         Of the finished boxes, Angstrom.
     sign : float
@@ -113,8 +110,8 @@ def cut_boxes(
     DataError
         A box holds NaN or infinity, or is constant.
     """
-    raw = np.stack([crop(tomogram, centre, source_box)[0] for centre in centres_zyx])
-    volumes = fourier_crop(raw, geometry.box) * np.float32(sign)
+    volumes = fourier_crop(raw, geometry.box)
+    volumes *= np.float32(sign)
     if intensity.lowpass:
         volumes = lowpass(volumes, pixel_size=pixel_size, resolution=intensity.lowpass)
     radius = intensity.background_radius
@@ -159,6 +156,80 @@ def crop(tomogram: np.ndarray, centre_zyx: np.ndarray, box: int) -> tuple[np.nda
     to = high - start
     out[at[0] : to[0], at[1] : to[1], at[2] : to[2]] = inside
     return out, 1.0 - inside.size / box**3
+
+
+def crop_turned(
+    tomogram: np.ndarray, centre_zyx: np.ndarray, box: int, rotation: np.ndarray
+) -> np.ndarray:
+    """A box with its own axes at an exact position, (box, box, box), float32; cubic splines.
+
+    Parameters
+    ----------
+    tomogram : ndarray, shape (z, y, x)
+        May be memory-mapped.
+    centre_zyx : ndarray, shape (3,), float
+        Centre in voxels; it comes to lie at index ``box // 2``.
+    box : int
+        Edge in voxels.
+    rotation : ndarray, shape (3, 3)
+        From the axes of the box to those of the tomogram, for **xyz** columns.
+
+    Returns
+    -------
+    ndarray
+        Voxels outside the tomogram hold the mean of the others; all zero where none is inside.
+    """
+    points = turned_points(centre_zyx, box, rotation)
+    size = np.array(tomogram.shape)
+    inside = _inside(points, size)
+    if not inside.any():
+        return np.zeros((box, box, box), dtype=np.float32)
+    low = np.maximum(np.floor(points.min(axis=0)).astype(int) - _SPLINE_MARGIN, 0)
+    high = np.minimum(np.ceil(points.max(axis=0)).astype(int) + _SPLINE_MARGIN + 1, size)
+    region = np.asarray(tomogram[tuple(map(slice, low, high))], dtype=np.float32)
+    values = scipy.ndimage.map_coordinates(
+        region, (points - low).T, order=3, mode="mirror", output=np.float32
+    )
+    values[~inside] = values[inside].mean(dtype=np.float64)
+    return np.asarray(values.reshape(box, box, box))
+
+
+def turned_points(centre_zyx: np.ndarray, box: int, rotation: np.ndarray) -> np.ndarray:
+    """Where the voxels of a turned box lie, shape (box**3, 3), **zyx**, in voxels of the tomogram.
+
+    Parameters as for ``crop_turned``.
+    """
+    axis = np.arange(box) - box // 2
+    offsets_zyx = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3)
+    return np.asarray(centre_zyx + offsets_zyx @ rotation[::-1, ::-1].T)
+
+
+def turned_padded_fraction(
+    centres_zyx: np.ndarray, box: int, rotations: np.ndarray, size_zyx: np.ndarray
+) -> np.ndarray:
+    """Share of each turned box that lies outside the tomogram, shape (n,), float64.
+
+    Parameters
+    ----------
+    centres_zyx : ndarray, shape (n, 3), float
+        Voxels.
+    rotations : ndarray, shape (n, 3, 3)
+        As for ``crop_turned``.
+    size_zyx : ndarray, shape (3,), int
+        Of the tomogram, voxels.
+    """
+    shares = np.zeros(len(centres_zyx))
+    reach = np.sqrt(3) * (box // 2)
+    near = np.any((centres_zyx < reach) | (centres_zyx > size_zyx - 1 - reach), axis=1)
+    for row in np.flatnonzero(near):
+        points = turned_points(centres_zyx[row], box, rotations[row])
+        shares[row] = 1.0 - _inside(points, size_zyx).mean()
+    return shares
+
+
+def _inside(points_zyx: np.ndarray, size_zyx: np.ndarray) -> np.ndarray:
+    """Whether the voxel nearest to each point is one of the tomogram, shape (n,), bool."""
+    return np.asarray(np.all((points_zyx >= -0.5) & (points_zyx < size_zyx - 0.5), axis=1))
 
 
 def padded_fraction(centres: np.ndarray, box: int, size: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 """The table that RELION is to read images and classes from: ``relion.star``."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +11,14 @@ from halcmd.formats.star import Table, text_of
 from halcmd.particles import NOT_TRAINED, UNLABELLED, Particles
 
 _NEEDED = ("rlnVoltage", "rlnSphericalAberration")
+_COORDINATES = ("rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ")
+_CENTRED = tuple(f"rlnCenteredCoordinate{axis}Angst" for axis in "XYZ")
+_ORIGINS = tuple(f"rlnOrigin{axis}Angst" for axis in "XYZ")
+_ORIGINS_IN_PIXELS = tuple(f"rlnOrigin{axis}" for axis in "XYZ")
+_ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
+_SUBTOMOGRAM_ANGLES = tuple(f"rlnTomoSubtomogram{angle}" for angle in ("Rot", "Tilt", "Psi"))
+_PRIORS = tuple(f"{label}Prior" for label in _ANGLES)
+"""Of angles within a turned subtomogram, so of no use for one that is not."""
 _TOLERANCE = 0.01
 _ASSUMED = {
     "rlnVoltage": "300.000000",
@@ -124,7 +132,75 @@ def _with_images(particles: Particles) -> Particles:
             "rlnImageDimensionality": ["3"] * count,
         }
     )
-    return replace(changed, star=changed.star.with_table(optics)).without(["rlnCtfImage"])
+    changed = replace(changed, star=changed.star.with_table(optics)).without(["rlnCtfImage"])
+    return _with_poses(changed) if changed.has("halTomogramPixelSize") else changed
+
+
+def _with_poses(particles: Particles) -> Particles:
+    """Coordinates, origins and angles that go with the boxes which extract has cut.
+
+    A box stands around a whole voxel, so the origin is what is left from there to the position
+    (RELION subtracts it), and the coordinate is that voxel, in the unit that it had. Subtomograms
+    of halcmd are not turned, so angles are those in the tomogram; of boxes which
+    ``--apply-orientations`` has turned, both are zero.
+    """
+    turned = particles.text("halBoxAxes", "tomogram")[0] == "particle"
+    positions = particles.positions
+    voxels = particles.number("halTomogramPixelSize")[:, None]
+    centres = positions if turned else np.rint(positions / voxels) * voxels
+    columns = _recentred(particles, centres)
+    for label, values in zip(_ORIGINS, (centres - positions).T, strict=True):
+        columns[label] = text_of(values, 6)
+    if particles.has("halAngleRot"):
+        for label, own in zip(_ANGLES, ("Rot", "Tilt", "Psi"), strict=True):
+            angles = np.zeros(len(particles)) if turned else particles.number(f"halAngle{own}")
+            columns[label] = text_of(angles, 6)
+    return particles.without((*_ORIGINS_IN_PIXELS, *_SUBTOMOGRAM_ANGLES, *_PRIORS)).with_columns(
+        columns
+    )
+
+
+def _recentred(particles: Particles, centres: np.ndarray) -> dict[str, Sequence[str]]:
+    """Coordinates of the centres, shape (n, 3), **xyz**, Angstrom, in the unit of the input.
+
+    An input that has no RELION coordinates gets those of RELION 3.1: voxels of the tomogram.
+    """
+    shifts = np.stack([particles.number(f"halShift{axis}Angst", 0.0) for axis in "XYZ"], axis=1)
+    unshifted = particles.positions - shifts
+    if all(map(particles.has, _CENTRED)):
+        labels, unit = _CENTRED, np.ones_like(centres)
+    elif all(map(particles.has, _COORDINATES)):
+        labels, unit = _COORDINATES, _angstrom_per_unit(particles, unshifted)
+    else:
+        voxels = particles.number("halTomogramPixelSize")
+        return {
+            "rlnMicrographName": particles.text("halTomogramFile").tolist(),
+            **{
+                label: text_of(values / voxels, 6)
+                for label, values in zip(_COORDINATES, centres.T, strict=True)
+            },
+        }
+    moved = (centres - unshifted) / unit
+    return {
+        label: text_of(particles.number(label) + moved[:, axis], 6)
+        for axis, label in enumerate(labels)
+    }
+
+
+def _angstrom_per_unit(particles: Particles, unshifted: np.ndarray) -> np.ndarray:
+    """How many Angstrom one unit of rlnCoordinate is, shape (n, 3): position over coordinate.
+
+    All formats with these columns count from 0 at the first voxel, with one unit for each axis of a
+    tomogram.
+    """
+    units = np.repeat(particles.number("halTomogramPixelSize")[:, None], 3, axis=1)
+    coordinates = np.stack([particles.number(label) for label in _COORDINATES], axis=1)
+    for name in dict.fromkeys(particles.tomograms):
+        rows = particles.tomograms == name
+        there, positions = (np.abs(v[rows]).sum(axis=0) for v in (coordinates, unshifted))
+        known = (there > 0) & (positions > 0)
+        units[np.ix_(rows, known)] = positions[known] / there[known]
+    return units
 
 
 def _with_class_numbers(particles: Particles) -> Particles:

@@ -3,7 +3,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from halcmd.cropping import crop, fourier_crop, lowpass, outside_radius, padded_fraction
+from halcmd.cropping import (
+    crop,
+    crop_turned,
+    fourier_crop,
+    lowpass,
+    outside_radius,
+    padded_fraction,
+    turned_padded_fraction,
+)
+from halcmd.poses import euler_matrices
 
 CENTRE = st.tuples(st.integers(-12, 20), st.integers(-12, 22), st.integers(-12, 24))
 
@@ -86,3 +95,56 @@ def test_the_background_is_what_lies_beyond_the_radius():
     assert mask[4, 4, 7]
     assert mask[4, 5, 6]
     assert (~mask).sum() == 33
+
+
+def test_an_upright_box_at_a_whole_voxel_needs_no_interpolation(rng):
+    tomogram = rng.normal(size=(20, 24, 28)).astype(np.float32)
+    for centre in ((10, 12, 14), (3, 12, 26)):
+        box, padded = crop(tomogram, np.array(centre), 8)
+        turned = crop_turned(tomogram, np.array(centre, dtype=float), 8, np.eye(3))
+        np.testing.assert_allclose(turned, box, atol=2e-5)
+        share = turned_padded_fraction(
+            np.array([centre], dtype=float), 8, np.eye(3)[None], np.array(tomogram.shape)
+        )
+        assert share == pytest.approx([padded])
+
+
+def gaussians(points_xyz: np.ndarray) -> np.ndarray:
+    """A smooth density without any symmetry, at points (..., 3), **xyz** from its centre."""
+    centres = np.array([[0, 0, 0], [5, 0, 0], [0, 3.5, 0], [0, 0, -4.5], [2.5, 3, 2]])
+    distances = np.linalg.norm(points_xyz[..., None, :] - centres, axis=-1)
+    return np.asarray((np.exp(-((distances / 3.0) ** 2)) * [1, 2, 3, 1.5, -1]).sum(axis=-1))
+
+
+def grid(size_zyx: tuple[int, ...]) -> np.ndarray:
+    """Voxel positions, shape (z, y, x, 3), **xyz**."""
+    return np.stack(np.meshgrid(*map(np.arange, size_zyx), indexing="ij"), axis=-1)[..., ::-1]
+
+
+@pytest.mark.parametrize("angles", [(0, 0, 0), (90, 0, 0), (20, 70, -130), (-100, 160, 45)])
+def test_a_turned_box_shows_the_particle_as_its_reference(angles):
+    rotation = euler_matrices(np.array([angles], dtype=float))[0]
+    centre_xyz = np.array([19.3, 22.6, 17.45])
+    # A reference point r sits at centre + A r, so the voxel at p shows the reference at A' (p - c).
+    tomogram = gaussians((grid((36, 44, 40)) - centre_xyz) @ rotation).astype(np.float32)
+    box = crop_turned(tomogram, centre_xyz[::-1], 20, rotation)
+    np.testing.assert_allclose(box, gaussians(grid((20, 20, 20)) - 10), atol=0.01)
+    # With the matrix the wrong way round it would not.
+    if angles != (0, 0, 0):
+        wrong = crop_turned(tomogram, centre_xyz[::-1], 20, rotation.T)
+        assert np.abs(wrong - gaussians(grid((20, 20, 20)) - 10)).max() > 0.5
+
+
+def test_a_turned_box_beyond_the_edge_is_filled_with_the_mean_of_the_rest(rng):
+    tomogram = rng.normal(5.0, 1.0, (30, 30, 30)).astype(np.float32)
+    turn = euler_matrices(np.array([[30.0, 40.0, 50.0]]))
+    centre = np.array([[2.0, 15.0, 15.0]])
+    share = turned_padded_fraction(centre, 12, turn, np.array(tomogram.shape))[0]
+    box = crop_turned(tomogram, centre[0], 12, turn[0])
+    value, count = np.unique(box, return_counts=True)
+    assert count.max() / box.size == pytest.approx(share)
+    assert 0.2 < share < 0.5
+    rest = box[box != value[count.argmax()]]
+    assert value[count.argmax()] == pytest.approx(rest.mean(), abs=1e-4)
+    far = crop_turned(tomogram, np.array([-30.0, 0.0, 0.0]), 12, turn[0])
+    assert not far.any()

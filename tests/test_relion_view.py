@@ -121,3 +121,70 @@ def test_labels_count_before_predictions():
     view = relion_particles(table, assume_optics=True)
     assert view.text("rlnClassNumber").tolist() == ["4", "5", "0", "0"]
     assert view.class_numbers() == {"junk": 1, "apo": 4, "holo": 5}
+
+
+def cut(**more: object) -> Particles:
+    """Two boxes that extract has cut out of a tomogram of 10 A, shifted by 14 A along x."""
+    columns = {
+        "halTomogramPixelSize": ["10.0", "10.0"],
+        "halTomogramFile": ["T.mrc", "T.mrc"],
+        "halPositionXAngst": ["204.000", "304.000"],
+        "halPositionYAngst": ["96.000", "100.000"],
+        "halPositionZAngst": ["50.000", "53.000"],
+        **{f"halShift{axis}Angst": [value] * 2 for axis, value in zip("XYZ", SHIFT, strict=True)},
+        **more,
+    }
+    return new_particles(single(**columns), optics=OPTICS)  # type: ignore[arg-type]
+
+
+SHIFT = ("14.000", "0.000", "0.000")
+ORIGINS = [f"rlnOrigin{axis}Angst" for axis in "XYZ"]
+COORDINATES = [f"rlnCoordinate{axis}" for axis in "XYZ"]
+CENTRED = [f"rlnCenteredCoordinate{axis}Angst" for axis in "XYZ"]
+
+
+def rows(view: Particles, labels: list[str]) -> list[list[float]]:
+    return [[float(view.number(label)[row]) for label in labels] for row in range(len(view))]
+
+
+def test_coordinates_and_origins_are_those_of_the_boxes():
+    # Pixels of 2 A: 95 is 190 A, from which the shift leads to 204 A; the box stands at 200 A.
+    coordinates = {
+        "rlnCoordinateX": ["95", "145"],
+        "rlnCoordinateY": ["48", "50"],
+        "rlnCoordinateZ": ["25", "26.5"],
+        "rlnOriginX": ["-7", "-7"],
+    }
+    view = relion_particles(cut(**coordinates))
+    assert rows(view, COORDINATES) == [[100, 50, 25], [150, 50, 25]]
+    assert rows(view, ORIGINS) == [[-4, 4, 0], [-4, 0, -3]]
+    assert not view.has("rlnOriginX")
+    # RELION subtracts the origin: both ways lead to the same position.
+    places = zip(rows(view, COORDINATES), rows(view, ORIGINS), strict=True)
+    for row, (where, origin) in enumerate(places):
+        found = [2 * c - o for c, o in zip(where, origin, strict=True)]
+        assert found == cut().positions[row].tolist()
+
+
+def test_centred_coordinates_move_along_and_angles_are_of_the_tomogram():
+    columns = {
+        **{label: ["0.0", "1.0"] for label in CENTRED},
+        **{f"rlnTomoSubtomogram{angle}": ["5", "5"] for angle in ("Rot", "Tilt", "Psi")},
+        **{f"rlnAngle{angle}": ["7", "7"] for angle in ("Rot", "Tilt", "Psi")},
+        "rlnAngleTiltPrior": ["90", "90"],
+        **{f"halAngle{angle}": ["11.0", "12.0"] for angle in ("Rot", "Tilt", "Psi")},
+    }
+    view = relion_particles(cut(**columns))
+    assert rows(view, CENTRED) == [[10, 4, 0], [11, 1, -2]]
+    assert rows(view, ["rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"]) == [[11] * 3, [12] * 3]
+    assert not any(view.has(name) for name in ("rlnTomoSubtomogramRot", "rlnAngleTiltPrior"))
+
+
+def test_turned_boxes_have_neither_origin_nor_angle():
+    angles = {f"halAngle{angle}": ["11.0", "12.0"] for angle in ("Rot", "Tilt", "Psi")}
+    view = relion_particles(cut(halBoxAxes=["particle"] * 2, **angles))
+    assert rows(view, ORIGINS) == [[0, 0, 0]] * 2
+    assert rows(view, ["rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"]) == [[0, 0, 0]] * 2
+    # Where the input has no RELION coordinates, those of RELION 3.1 are given: voxels.
+    assert rows(view, COORDINATES) == [[20.4, 9.6, 5], [30.4, 10, 5.3]]
+    assert view.text("rlnMicrographName").tolist() == ["T.mrc", "T.mrc"]

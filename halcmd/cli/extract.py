@@ -153,6 +153,15 @@ def extract(
             help="Subtract the shifts of the input (RELION's sign).", rich_help_panel="Geometry"
         ),
     ] = True,
+    apply_orientations: Annotated[
+        bool,
+        Option(
+            "--apply-orientations",
+            help="Turn each box by the orientation of its pick, at its exact position "
+            "(interpolated with cubic splines).",
+            rich_help_panel="Geometry",
+        ),
+    ] = False,
     tilt_range: Annotated[
         str | None,
         Option(
@@ -225,6 +234,7 @@ def extract(
         tomogram_pixel_size=tomo_angpix,
         volumes=volumes,
         apply_origins=apply_origins,
+        apply_orientations=apply_orientations,
         label_by_file=label_by_file,
         tilt_range=pair(tilt_range, "--tilt-range"),
         layout=layout,

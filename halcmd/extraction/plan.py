@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from halcmd.console import log
-from halcmd.cropping import Geometry, Intensity, padded_fraction
+from halcmd.cropping import Geometry, Intensity, padded_fraction, turned_padded_fraction
 from halcmd.errors import InputError, OptionError, first_few
 from halcmd.importers.placement import inside
 from halcmd.importers.tomograms import Tomogram
@@ -24,9 +24,9 @@ class Plan:
         All picks.
     positions_xyz : ndarray, shape (n, 3), **xyz**, Angstrom
         From the centre of the first voxel.
-    rotations : ndarray, shape (n, 3, 3), or None
-        With them, boxes are turned and cut at the exact position: from the reference to the pose,
-        for **xyz** columns.
+    turned : ndarray, shape (n, 3, 3), or None
+        With them, boxes are turned and cut at the exact position: from the axes of the box to those
+        of the tomogram, for **xyz** columns.
     names : ndarray, shape (n,), object of str
         Normalised tomogram of each pick.
     tomograms : dict of str to Tomogram
@@ -37,7 +37,7 @@ class Plan:
 
     particles: Particles
     positions_xyz: np.ndarray
-    rotations: np.ndarray | None
+    turned: np.ndarray | None
     names: np.ndarray
     tomograms: dict[str, Tomogram]
     geometry: Geometry
@@ -58,10 +58,17 @@ class Plan:
         """Centre voxels of the boxes, shape (n, 3), int."""
         return np.asarray(np.rint(self.positions_xyz[rows] / tomogram.pixel_size).astype(int))
 
+    def exact_centres_zyx(self, rows: np.ndarray, tomogram: Tomogram) -> np.ndarray:
+        """Positions in voxels, shape (n, 3), float64: centres of boxes that are turned."""
+        return np.asarray(self.positions_xyz[rows, ::-1] / tomogram.pixel_size)
+
     def padded_fraction(self, rows: np.ndarray, tomogram: Tomogram) -> np.ndarray:
         """Share of each box that lies outside, shape (n,), float64."""
-        centres = self.centres_xyz(rows, tomogram)
-        return padded_fraction(centres, self.source_box(tomogram), tomogram.size_xyz)
+        box, size = self.source_box(tomogram), tomogram.size_xyz
+        if self.turned is None:
+            return padded_fraction(self.centres_xyz(rows, tomogram), box, size)
+        centres = self.exact_centres_zyx(rows, tomogram)
+        return turned_padded_fraction(centres, box, self.turned[rows], size[::-1])
 
 
 def select_rows(plan: Plan) -> tuple[np.ndarray, dict[int, str]]:

@@ -71,6 +71,35 @@ class Volume:
         return round(x, 5)
 
 
+class StackWriter:
+    """A volume stack that is being filled, and the statistics of its boxes for the header.
+
+    Attributes
+    ----------
+    boxes : ndarray, shape (n, z, y, x)
+        The stack, memory-mapped; may be read, and written without counting.
+    """
+
+    def __init__(self, boxes: np.ndarray) -> None:
+        self.boxes = boxes
+        self._low, self._high = np.inf, -np.inf
+        self._sum = self._squares = 0.0
+
+    def fill(self, places: np.ndarray, boxes: np.ndarray) -> None:
+        """Put boxes, shape (n, z, y, x), at these places (from 0), each of them once."""
+        self.boxes[places] = boxes
+        self._low = min(self._low, float(boxes.min()))
+        self._high = max(self._high, float(boxes.max()))
+        self._sum += float(boxes.sum(dtype=np.float64))
+        self._squares += sum(float(np.vdot(box, box)) for box in boxes)
+
+    @property
+    def statistics(self) -> tuple[float, float, float, float]:
+        """Minimum, maximum, mean and standard deviation."""
+        mean, square = self._sum / self.boxes.size, self._squares / self.boxes.size
+        return self._low, self._high, mean, max(square - mean**2, 0.0) ** 0.5
+
+
 def open_volume(path: Path) -> Volume:
     """An MRC file, memory-mapped.
 
@@ -121,15 +150,15 @@ def write_volume(path: Path, volume: np.ndarray, pixel_size: float) -> None:
 @contextmanager
 def volume_stack(
     path: Path, count: int, box: int, *, pixel_size: float, float16: bool = False
-) -> Iterator[np.ndarray]:
-    """A stack of cubic volumes to fill, (n, z, y, x), memory-mapped; complete or absent."""
+) -> Iterator[StackWriter]:
+    """A stack of ``count`` cubic volumes to fill; complete or absent."""
     mode = 12 if float16 else 2
     with atomic(path) as temporary:
         file = mrcfile.new_mmap(temporary, (count, box, box, box), mrc_mode=mode, overwrite=True)
         with file:
-            yield file.data
-            file.update_header_stats()
-            _finish(file, pixel_size)
+            stack = StackWriter(file.data)
+            yield stack
+            _finish(file, pixel_size, stack.statistics)
 
 
 def write_stack(
@@ -151,7 +180,7 @@ def write_stack(
     with volume_stack(path, count, box, pixel_size=pixel_size, float16=float16) as stack:
         start = 0
         for batch in batches:
-            stack[start : start + len(batch)] = batch
+            stack.fill(np.arange(start, start + len(batch)), batch)
             start += len(batch)
     return stack_names(path, count)
 
@@ -195,8 +224,15 @@ def single_path(folder: Path, particle_id: str) -> Path:
     return folder / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', particle_id)}.mrc"
 
 
-def _finish(file: mrcfile.mrcfile.MrcFile, pixel_size: float) -> None:
+def _finish(
+    file: mrcfile.mrcfile.MrcFile,
+    pixel_size: float,
+    statistics: tuple[float, float, float, float] | None = None,
+) -> None:
     file.voxel_size = pixel_size
+    if statistics is not None:
+        header = file.header
+        header.dmin, header.dmax, header.dmean, header.rms = statistics
     file.header.label[0] = f"halcmd {__version__}".encode()
     file.header.nlabl = 1
 
@@ -217,13 +253,11 @@ def _check_header(header: np.recarray, size: int, path: Path) -> None:
             where=str(path),
             hint="convert it to mode 2 (float32), with newstack -mode 2 or relion_image_handler",
         )
-    order = (int(header.mapc), int(header.mapr), int(header.maps))
-    if order not in {(1, 2, 3), (0, 0, 0)}:
+    if sorted(_axes(header)) != [1, 2, 3]:
         raise InputError(
-            "the axes of this map are stored in another order than x, y, z",
+            "this is no MRC file: its axes are not x, y, z in any order",
             where=str(path),
-            found=f"mapc, mapr, maps = {order}",
-            hint="rewrite it with relion_image_handler or IMOD's newstack",
+            found=f"mapc, mapr, maps = {_axes(header)}",
         )
     needed = _HEADER_BYTES + int(header.nsymbt) + int(np.prod(shape)) * _itemsize(mode)
     if size < needed:
@@ -258,4 +292,26 @@ def _map(header: np.recarray, path: Path, kind: str) -> np.ndarray:
             )
         shape = (shape[0] // depth, depth, *shape[1:])
     offset = _HEADER_BYTES + int(header.nsymbt)
-    return np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=shape)
+    data = np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=shape)
+    return _as_zyx(data, _axes(header), path)
+
+
+def _axes(header: np.recarray) -> tuple[int, int, int]:
+    """Which of x, y, z (1, 2, 3) runs along columns, rows and sections."""
+    axes = (int(header.mapc), int(header.mapr), int(header.maps))
+    return (1, 2, 3) if axes == (0, 0, 0) else axes
+
+
+def _as_zyx(data: np.ndarray, axes: tuple[int, int, int], path: Path) -> np.ndarray:
+    """A view of the same voxels as (z, y, x), where they are stored in another order."""
+    if axes == (1, 2, 3):
+        return data
+    if data.ndim != 3:
+        raise InputError(
+            "a volume stack must be stored with x fastest, then y, then z",
+            where=str(path),
+            found=f"mapc, mapr, maps = {axes}",
+        )
+    log.debug(f"{path}: axes are stored as mapc, mapr, maps = {axes}; read as x, y, z")
+    stored = axes[::-1]
+    return data.transpose([stored.index(axis) for axis in (3, 2, 1)])

@@ -101,7 +101,7 @@ def posed(
     density : Density
         From ``band_limited``.
     matrices : ndarray, shape (n, 3, 3)
-        A of ``euler_matrices``.
+        A of ``halcmd.poses.euler_matrices``.
     shifts : ndarray, shape (n, 3)
         Where the particle's centre goes, **xyz** in voxels of the box from ``box // 2``.
     box : int
@@ -214,29 +214,6 @@ def check_density(values: np.ndarray, where: str) -> None:
         )
     if not np.isfinite(values).all() or values.max() == values.min():
         raise DataError("a density map must hold finite, varying values", where=where)
-
-
-def euler_matrices(angles: np.ndarray) -> np.ndarray:
-    """RELION's rotation matrices for (rot, tilt, psi), from the reference to the image.
-
-    Parameters
-    ----------
-    angles : ndarray, shape (n, 3)
-        rlnAngleRot, rlnAngleTilt, rlnAnglePsi in degrees.
-
-    Returns
-    -------
-    ndarray, shape (n, 3, 3), float64
-        A with r_image = A r_reference for **xyz** column vectors (RELION, src/euler.cpp).
-    """
-    a, b, g = np.deg2rad(np.asarray(angles, dtype=np.float64)).T
-    ca, cb, cg, sa, sb, sg = np.cos(a), np.cos(b), np.cos(g), np.sin(a), np.sin(b), np.sin(g)
-    rows = [
-        [cg * cb * ca - sg * sa, cg * cb * sa + sg * ca, -cg * sb],
-        [-sg * cb * ca - cg * sa, -sg * cb * sa + cg * ca, sg * sb],
-        [sb * ca, sb * sa, cb],
-    ]
-    return np.moveaxis(np.array(rows), 2, 0)
 
 
 def random_angles(count: int, rng: np.random.Generator) -> np.ndarray:

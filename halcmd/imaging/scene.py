@@ -11,9 +11,10 @@ import torch
 
 from halcmd.chance import generator
 from halcmd.console import log
-from halcmd.imaging.densities import Density, euler_matrices, posed, random_angles
+from halcmd.imaging.densities import Density, posed, random_angles
 from halcmd.imaging.shapes import JUNK_KINDS, aggregate, membrane, rasterised
 from halcmd.particles import JUNK
+from halcmd.poses import euler_matrices
 
 # Picks are centred to within about a voxel; drawn evenly along each axis.
 PICK_ERROR = 1.0

@@ -4,12 +4,12 @@ White space between numbers, no header; voxels counted from 0.
 """
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from halcmd.errors import InputError
 from halcmd.importers.pick_file import PickFile
 from halcmd.importers.picks import Picks, source_table
 from halcmd.importers.text_rows import column_numbers, split_lines
+from halcmd.poses import euler_matrices
 
 _FIELDS = ("x", "y", "z", "rot", "tilt", "psi")
 
@@ -43,7 +43,7 @@ def read(file: PickFile) -> Picks:
     rotations = None
     if "rot" in fields:
         angles = column_numbers(fields, _FIELDS[3:], where)
-        rotations = Rotation.from_euler("ZYZ", angles, degrees=True).inv().as_matrix()
+        rotations = euler_matrices(angles)
     return Picks(
         path=file.path,
         producer="coords",

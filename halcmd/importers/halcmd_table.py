@@ -3,8 +3,10 @@
 from halcmd.importers.pick_file import PickFile
 from halcmd.importers.picks import Picks, numbers
 from halcmd.particles import particles_of
+from halcmd.poses import euler_matrices
 
 COLUMNS = ("halPositionXAngst", "halPositionYAngst", "halPositionZAngst")
+ANGLES = ("halAngleRot", "halAngleTilt", "halAnglePsi")
 
 
 def recognises(file: PickFile) -> bool:
@@ -24,6 +26,7 @@ def read(file: PickFile) -> Picks:
     """
     assert file.star is not None
     particles = particles_of(file.star)
+    oriented = all(map(particles.has, ANGLES))
     return Picks(
         path=file.path,
         producer="halcmd",
@@ -31,4 +34,5 @@ def read(file: PickFile) -> Picks:
         tomograms=particles.text("halTomogram", ""),
         coordinates=numbers(particles, COLUMNS),
         unit="angstrom",
+        rotations=euler_matrices(numbers(particles, ANGLES)) if oriented else None,
     )

@@ -91,7 +91,7 @@ def _by_position(particles: Particles, file: LabelFile, max_distance: float | No
     names = np.array([tomogram_name(name) for name in picks.tomograms], dtype=object)
     only = next(iter(tomograms)) if len(tomograms) == 1 else ""
     names = np.where(names == "", only, names)
-    positions = resolve_positions(picks, names, tomograms)
+    positions = resolve_positions(picks, names, tomograms).positions
     distance = _distance(picks, tomograms, max_distance)
     return match_positions(names, positions, particles.tomograms, particles.positions, distance)
 

@@ -29,6 +29,8 @@ class Placement:
         How the coordinates were read, for people.
     scale : float or None
         Angstrom per pixel of the coordinates; None where they are no pixels.
+    shifts : ndarray, shape (n, 3), **xyz**, Angstrom, or None
+        What was added to the coordinates.
     """
 
     tomogram: Tomogram
@@ -36,6 +38,7 @@ class Placement:
     positions: np.ndarray
     words: str
     scale: float | None
+    shifts: np.ndarray | None = None
 
     @property
     def voxels(self) -> np.ndarray:

@@ -4,6 +4,7 @@ Rules: docs/coordinates.md. What was taken from where is logged for every tomogr
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -21,6 +22,25 @@ _UNIT_WORDS = {
 }
 
 
+@dataclass(frozen=True)
+class Placed:
+    """Where the picks of one or several files are.
+
+    Attributes
+    ----------
+    positions : ndarray, shape (n, 3), float64, **xyz**, Angstrom
+        From the centre of the first voxel, after shifts; ``nan`` in tomograms that are not there.
+    shifts : ndarray, shape (n, 3), float64, **xyz**, Angstrom, or None
+        What was added to the coordinates of the file; None where it has no shifts.
+    rotations : ndarray, shape (n, 3, 3), or None
+        From the reference to the particle, for **xyz** columns; None where a file has none.
+    """
+
+    positions: np.ndarray
+    shifts: np.ndarray | None
+    rotations: np.ndarray | None
+
+
 def resolve_all(
     files: Sequence[Picks],
     names: np.ndarray,
@@ -28,8 +48,8 @@ def resolve_all(
     *,
     coords_pixel_size: float | None = None,
     apply_origins: bool = True,
-) -> np.ndarray:
-    """Positions of the picks of all files, one below the other; see ``resolve_positions``."""
+) -> Placed:
+    """Where the picks of all files are, one below the other; see ``resolve_positions``."""
     ends = np.cumsum([len(picks.particles) for picks in files])
     parts = [
         resolve_positions(
@@ -41,7 +61,11 @@ def resolve_all(
         )
         for picks, own in zip(files, np.split(names, ends[:-1]), strict=True)
     ]
-    return np.concatenate(parts)
+    return Placed(
+        np.concatenate([part.positions for part in parts]),
+        _joined([part.shifts for part in parts]),
+        _joined([part.rotations for part in parts]),
+    )
 
 
 def resolve_positions(
@@ -51,8 +75,8 @@ def resolve_positions(
     *,
     coords_pixel_size: float | None = None,
     apply_origins: bool = True,
-) -> np.ndarray:
-    """Positions in Angstrom from the centre of voxel (0, 0, 0), shape (n, 3), float64, **xyz**.
+) -> Placed:
+    """Where the picks of one file are.
 
     Parameters
     ----------
@@ -65,12 +89,15 @@ def resolve_positions(
         Several readings fit, or all picks of a tomogram lie outside it.
     """
     positions = np.full_like(picks.coordinates, np.nan)
+    shifts = np.zeros_like(positions) if apply_origins and picks.shifts is not None else None
     for placed in place(
         picks, names, tomograms, coords_pixel_size=coords_pixel_size, apply_origins=apply_origins
     ):
         check_placement(placed, producer=picks.producer, where=str(picks.path))
         positions[placed.rows] = placed.positions
-    return positions
+        if shifts is not None and placed.shifts is not None:
+            shifts[placed.rows] = placed.shifts
+    return Placed(positions, shifts, picks.rotations)
 
 
 def place(
@@ -108,15 +135,22 @@ def place(
         tomogram = tomograms[name]
         sizes, words = _sizes(picks, rows, tomogram, coords_pixel_size)
         positions = _unshifted(picks, rows, tomogram, sizes)
+        shifts = None
         if apply_origins and picks.shifts is not None:
-            shifts = picks.shifts[rows]
-            positions = positions + (shifts * sizes[:, None] if picks.shifts_in_pixels else shifts)
+            stated = picks.shifts[rows]
+            shifts = stated * sizes[:, None] if picks.shifts_in_pixels else stated
+            positions = positions + shifts
             unit = "px" if picks.shifts_in_pixels else "A"
-            words += f", shifts applied (up to {np.abs(shifts).max():.3g} {unit})"
+            words += f", shifts applied (up to {np.abs(stated).max():.3g} {unit})"
         else:
             words += ", shifts none" if picks.shifts is None else ", shifts left out"
         scale = float(sizes[0]) if picks.unit == "voxel" else None
-        yield Placement(tomogram, rows, positions, words, scale)
+        yield Placement(tomogram, rows, positions, words, scale, shifts)
+
+
+def _joined(parts: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    there = [part for part in parts if part is not None]
+    return np.concatenate(there) if len(there) == len(parts) else None
 
 
 def _unshifted(picks: Picks, rows: np.ndarray, tomogram: Tomogram, sizes: np.ndarray) -> np.ndarray:

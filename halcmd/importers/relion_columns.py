@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from halcmd.formats.star import Table
 from halcmd.importers.pick_file import PickFile
 from halcmd.importers.picks import Reading, numbers
 from halcmd.particles import Particles
 from halcmd.pixel_size import is_set, optics_values
+from halcmd.poses import euler_matrices
 
 COORDINATES = ("rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ")
 CENTRED = tuple(f"rlnCenteredCoordinate{axis}Angst" for axis in "XYZ")
@@ -98,14 +98,11 @@ def reading(words: str, source: str, sizes: np.ndarray | None) -> Reading | None
 
 
 def matrices(particles: Particles, names: Sequence[str]) -> np.ndarray | None:
-    """RELION's Euler matrices A(rot, tilt, psi), shape (n, 3, 3); None where there are no angles.
-
-    A is the inverse of the intrinsic rotation by rot about z, tilt about y, psi about z.
-    """
+    """RELION's Euler matrices of three columns, shape (n, 3, 3); None where there are none."""
     angles = _vectors(particles, names)
     if angles is None:
         return None
-    return np.asarray(Rotation.from_euler("ZYZ", angles, degrees=True).inv().as_matrix())
+    return euler_matrices(angles)
 
 
 def _vectors(particles: Particles, names: Sequence[str]) -> np.ndarray | None:

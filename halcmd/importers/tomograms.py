@@ -23,7 +23,7 @@ _COLUMNS_OF_KIND: dict[str, tuple[tuple[str, ...], ...]] = {
 }
 VOLUME_COLUMNS = tuple(c for kind in _COLUMNS_OF_KIND.values() for columns in kind for c in columns)
 KINDS = ("auto", *_COLUMNS_OF_KIND)
-_UNKNOWN_TILTS = (float("nan"), float("nan"))
+UNKNOWN_TILTS = (float("nan"), float("nan"))
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Tomogram:
     volumes: tuple[Volume, ...]
     pixel_size: float
     pixel_size_from: str
-    tilt_range: tuple[float, float] = _UNKNOWN_TILTS
+    tilt_range: tuple[float, float] = UNKNOWN_TILTS
     contrast: str = "unknown"
     optics: dict[str, str] = field(default_factory=dict)
     tilt_series_pixel_size: float | None = None
@@ -236,7 +236,7 @@ def _tilts(row: Row) -> tuple[float, float]:
     if low is not None and high is not None:
         return low, high
     tilts = _nominal_tilts(row) or _projected_tilts(row)
-    return (min(tilts), max(tilts)) if tilts else _UNKNOWN_TILTS
+    return (min(tilts), max(tilts)) if tilts else UNKNOWN_TILTS
 
 
 def _nominal_tilts(row: Row) -> list[float]:

@@ -20,9 +20,10 @@ from halcmd.extraction.plan import (
 )
 from halcmd.formats.star import text_of
 from halcmd.importers.picks import Picks, join_picks
-from halcmd.importers.positions import resolve_all
-from halcmd.importers.tomograms import find_tomograms
+from halcmd.importers.positions import Placed, resolve_all
+from halcmd.importers.tomograms import UNKNOWN_TILTS, find_tomograms
 from halcmd.particles import Particles
+from halcmd.poses import euler_angles
 from halcmd.relion_view import relion_particles, with_optics
 from halcmd.splitting import split_test
 from halcmd.tables import write_particles
@@ -75,6 +76,7 @@ def extract(
     tomogram_pixel_size: float | None = None,
     volumes: str = "auto",
     apply_origins: bool = True,
+    apply_orientations: bool = False,
     label_by_file: bool = False,
     tilt_range: tuple[float, float] | None = None,
     layout: str = "stack",
@@ -96,6 +98,8 @@ def extract(
         Angstrom; beat what the files say.
     volumes : str
         Where tomograms.star names several: ``auto``, ``full``, ``denoised`` or ``halves``.
+    apply_origins, apply_orientations : bool
+        Add the shifts of the picks; turn each box by the orientation of its pick.
     layout : str
         ``stack`` or ``single``.
     optics : mapping of str to str, optional
@@ -117,7 +121,7 @@ def extract(
         pixel_size=tomogram_pixel_size,
         kind=volumes,
     )
-    positions = resolve_all(
+    placed = resolve_all(
         files,
         names,
         tomograms,
@@ -125,11 +129,12 @@ def extract(
         apply_origins=apply_origins,
     )
     particles = with_optics(join_picks(files, names, label_by_file=label_by_file), optics or {})
-    plan = Plan(particles, positions, None, names, tomograms, geometry, intensity)
+    turned = _turned(placed, files) if apply_orientations else None
+    plan = Plan(particles, placed.positions, turned, names, tomograms, geometry, intensity)
     kept, reasons = select_rows(plan)
     check_sizes(plan)
     contrast, sign = contrast_of(plan)
-    table = _described(plan, kept, contrast, tilt_range)
+    table = _described(plan, kept, contrast, tilt_range, placed)
     table = split_test(table, fraction=split.fraction, by=split.by, seed=seed, gap=box_edge(plan))
     table = table.with_columns({"halImageName": image_names(plan, kept, folder, layout)})
     view = relion_particles(table) if layout == "single" else None
@@ -167,12 +172,40 @@ def _write_dropped(folder: Path, particles: Particles, reasons: dict[int, str]) 
         write_particles(folder / "dropped.star", dropped)
 
 
+def _turned(placed: Placed, files: Sequence[Picks]) -> np.ndarray:
+    """Rotations of the boxes; raises OptionError where the picks have no orientations."""
+    if placed.rotations is None:
+        raise OptionError(
+            "these picks have no orientations to apply",
+            where=", ".join(str(picks.path) for picks in files if picks.rotations is None),
+            hint="leave out --apply-orientations, or give a file with angles (rlnAngleRot, ...)",
+        )
+    log.info(
+        "boxes are turned by the orientations of their picks, with the missing wedge in them: "
+        "halTiltMin and halTiltMax are not known of such boxes"
+    )
+    return placed.rotations
+
+
+def _shifts(particles: Particles) -> np.ndarray | None:
+    """Shifts that positions of a table of halcmd include, shape (n, 3), **xyz**, Angstrom."""
+    if not particles.has("halShiftXAngst"):
+        return None
+    return np.stack([particles.number(f"halShift{axis}Angst") for axis in "XYZ"], axis=1)
+
+
 def _described(
-    plan: Plan, kept: np.ndarray, contrast: str, tilt_range: tuple[float, float] | None
+    plan: Plan,
+    kept: np.ndarray,
+    contrast: str,
+    tilt_range: tuple[float, float] | None,
+    placed: Placed,
 ) -> Particles:
     """The kept rows with all that is known of their boxes, but for the image names."""
     used = [plan.tomograms[name] for name in plan.names[kept]]
     tilts = [tilt_range or tomogram.tilt_range for tomogram in used]
+    if plan.turned is not None:
+        tilts = [UNKNOWN_TILTS] * len(used)
     padded = np.zeros(len(plan.particles))
     for name in dict.fromkeys(plan.names):
         rows = np.flatnonzero(plan.names == name)
@@ -188,8 +221,18 @@ def _described(
         "halImagePixelSize": text_of([plan.output_pixel_size(t) for t in used], 5),
         "halImageSize": [str(plan.geometry.box)] * len(kept),
     }
-    for axis, values in zip("XYZ", plan.positions_xyz[kept].T, strict=True):
+    for axis, values in zip("XYZ", placed.positions[kept].T, strict=True):
         columns[f"halPosition{axis}Angst"] = text_of(values, 3)
+    shifts = _shifts(plan.particles) if placed.shifts is None else placed.shifts
+    if shifts is not None:
+        for axis, values in zip("XYZ", shifts[kept].T, strict=True):
+            columns[f"halShift{axis}Angst"] = text_of(values, 3)
+    if placed.rotations is not None:
+        angles = euler_angles(placed.rotations[kept])
+        for angle, values in zip(("Rot", "Tilt", "Psi"), angles.T, strict=True):
+            columns[f"halAngle{angle}"] = text_of(values, 4)
+    if plan.turned is not None:
+        columns["halBoxAxes"] = ["particle"] * len(kept)
     table = plan.particles.take(kept).with_columns(columns, owner="extract")
     microscopes = {tuple(tomogram.optics.items()) for tomogram in used}
     return with_optics(table, used[0].optics) if len(microscopes) == 1 else table

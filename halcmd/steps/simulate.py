@@ -236,13 +236,15 @@ def _fill_stack(
             for rows in batches:
                 signal = instrument.signal(boxes(things, range(rows.start, rows.stop)))
                 variances[rows] = _variances(signal)
-                stack[rows] = signal.cpu().numpy()
+                stack.boxes[rows] = signal.cpu().numpy()
                 advance(rows.stop - rows.start)
         scale = _scale(things.labels, variances, acquisition.snr)
         with progress("noise", count) as advance:
             for rows in batches:
                 keys = range(rows.start, rows.stop)
-                stack[rows] = _exposed(stack[rows], instrument, scale, acquisition, things, keys)
+                signals = stack.boxes[rows]
+                exposed = _exposed(signals, instrument, scale, acquisition, things, keys)
+                stack.fill(np.asarray(keys), exposed)
                 advance(rows.stop - rows.start)
     return variances
 

@@ -1,3 +1,5 @@
+import itertools
+
 import mrcfile
 import numpy as np
 import pytest
@@ -95,8 +97,51 @@ def test_other_files_are_refused(tmp_path, shared):
         open_volume(tmp_path / "short.mrc")
     with pytest.raises(InputError, match="no such file"):
         open_volume(tmp_path / "w.mrc")
-    with pytest.raises(InputError, match="another order"):
-        open_volume(shared / "star" / "mrc" / "EMD-3001.map")
+    with mrcfile.new(tmp_path / "axes.mrc", np.zeros((2, 3, 4), np.float32)) as file:
+        file.header.mapc = 2
+    with pytest.raises(InputError, match="not x, y, z in any order"):
+        open_volume(tmp_path / "axes.mrc")
+    (tmp_path / "v.mrc.gz").write_bytes(b"")
+    with pytest.raises(InputError, match="cannot be mapped") as error:
+        open_volume(tmp_path / "v.mrc.gz")
+    assert error.value.hint == "gunzip v.mrc.gz, then name the unpacked file"
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations((1, 2, 3))))
+def test_axes_stored_in_any_order_are_read_as_x_y_z(tmp_path, rng, order):
+    volume = rng.normal(size=(3, 4, 5)).astype(np.float32)  # z, y, x
+    axis = {1: 2, 2: 1, 3: 0}
+    stored = volume.transpose([axis[number] for number in order[::-1]])
+    with mrcfile.new(tmp_path / "v.mrc", stored) as file:
+        file.header.mapc, file.header.mapr, file.header.maps = order
+        file.header.mx, file.header.my, file.header.mz = 5, 4, 3
+        file.header.cella = (50, 40, 30)
+    read = open_volume(tmp_path / "v.mrc")
+    np.testing.assert_array_equal(read.data, volume)
+    assert read.voxel_size == (10, 10, 10)
+
+
+def test_a_real_map_of_swapped_axes_is_turned(shared):
+    volume = open_volume(shared / "star" / "mrc" / "EMD-3001.map")
+    assert volume.data.shape == (73, 25, 43)  # stored as columns z, rows x, sections y
+    assert volume.voxel_size == pytest.approx((0.4483, 0.3925, 0.4587), abs=1e-4)
+    raw = mrcfile.read(shared / "star" / "mrc" / "EMD-3001.map")
+    assert volume.data[7, 11, 40] == raw[11, 40, 7]
+    assert float(volume.data.std()) == pytest.approx(0.157057, abs=1e-5)
+
+
+@pytest.mark.parametrize("float16", [False, True])
+def test_the_header_of_a_stack_holds_the_statistics_of_its_voxels(tmp_path, rng, float16):
+    boxes = rng.normal(3.0, 2.0, (5, 8, 8, 8)).astype(np.float32)
+    path = tmp_path / "s.mrcs"
+    with volume_stack(path, 5, 8, pixel_size=2.0, float16=float16) as stack:
+        stack.fill(np.array([4, 0, 2]), boxes[[4, 0, 2]])
+        stack.fill(np.array([1, 3]), boxes[[1, 3]])
+    with mrcfile.open(path) as file:
+        np.testing.assert_allclose(file.data, boxes, rtol=1e-3 if float16 else 0)
+        found = [float(file.header[name]) for name in ("dmin", "dmax", "dmean", "rms")]
+    wanted = [boxes.min(), boxes.max(), boxes.mean(), boxes.std()]
+    assert found == pytest.approx(wanted, rel=1e-5)
 
 
 def test_real_headers_are_read_as_their_index_says(shared):

@@ -2,9 +2,6 @@ import mrcfile
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy.spatial.transform import Rotation
 
 from halcmd import console
 from halcmd.errors import DataError, InputError
@@ -12,12 +9,12 @@ from halcmd.imaging.densities import (
     band_limited,
     built_in,
     class_name,
-    euler_matrices,
     from_files,
     posed,
     random_angles,
 )
 from halcmd.imaging.shapes import Shape, rasterised, shape
+from halcmd.poses import euler_matrices
 
 CPU = torch.device("cpu")
 
@@ -29,15 +26,6 @@ def correlation(one, other):
 def turned(made: Shape, matrix, shift_angst) -> Shape:
     positions = made.positions @ matrix.T + shift_angst
     return Shape(made.name, "C1", positions, made.widths, made.heights)
-
-
-@given(
-    st.tuples(st.floats(-180, 180), st.floats(0, 180), st.floats(-180, 180)).map(np.array),
-)
-@settings(max_examples=30, deadline=None)
-def test_euler_matrices_are_scipys_intrinsic_zyz_transposed(angles):
-    expected = Rotation.from_euler("ZYZ", angles, degrees=True).as_matrix().T
-    assert np.allclose(euler_matrices(angles[None])[0], expected, atol=1e-9)
 
 
 def test_random_rotations_are_uniform_in_so3(rng):

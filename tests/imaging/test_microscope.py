@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from halcmd.imaging.densities import built_in, euler_matrices, posed, random_angles
+from halcmd.imaging.densities import built_in, posed, random_angles
 from halcmd.imaging.microscope import (
     Optics,
     ctf,
@@ -18,6 +18,7 @@ from halcmd.imaging.microscope import (
     transmit,
     wavelength,
 )
+from halcmd.poses import euler_matrices
 from halcmd.transforms import wedge_mask
 
 CPU = torch.device("cpu")

@@ -32,7 +32,7 @@ def voxels(picks: Picks, size: int = 2000, voxel: float = 10.0, **options: objec
         "T", (Volume(Path("T.mrc"), data, (voxel,) * 3, "volume", 2),), voxel, "header"
     )
     names = np.array(["T"] * len(picks.coordinates), dtype=object)
-    return resolve_positions(picks, names, {"T": where}, **options) / voxel  # type: ignore[arg-type]
+    return resolve_positions(picks, names, {"T": where}, **options).positions / voxel  # type: ignore[arg-type]
 
 
 def assert_pose(rotation: np.ndarray, reference: object, particle: object) -> None:

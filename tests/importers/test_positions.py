@@ -55,7 +55,12 @@ def images(value: float, rows: int = 1) -> Reading:
 
 
 def resolve(given: Picks, where: Tomogram | None = None, **options: object) -> list[list[float]]:
-    found = resolve_positions(given, given.tomograms, {"T": where or tomogram()}, **options)  # type: ignore[arg-type]
+    found = resolve_positions(
+        given,
+        given.tomograms,
+        {"T": where or tomogram()},
+        **options,  # type: ignore[arg-type]
+    ).positions
     return found.round(6).tolist()  # type: ignore[no-any-return]
 
 
@@ -190,7 +195,7 @@ def test_what_was_taken_from_where_is_logged(caplog):
 def test_picks_of_other_tomograms_have_no_position():
     given = picks([[1, 2, 3], [1, 2, 3]])
     names = np.array(["T", "U"], dtype=object)
-    found = resolve_positions(given, names, {"T": tomogram()})
+    found = resolve_positions(given, names, {"T": tomogram()}).positions
     assert found[0].tolist() == [10, 20, 30]
     assert np.isnan(found[1]).all()
 
@@ -204,5 +209,5 @@ def test_one_kind_of_row_goes_with_its_own_tomogram(tmp_path):
     (tmp_path / "p.csv").write_text("x,y,z,tomogram\n1,2,3,A\n1,2,3,B\n2,2,2,A\n")
     (given,) = read_picks([tmp_path / "p.csv"])
     known = {"A": tomogram(voxel=10.0), "B": tomogram(voxel=5.0)}
-    found = resolve_positions(given, given.tomograms, known)
+    found = resolve_positions(given, given.tomograms, known).positions
     assert found.tolist() == [[10, 20, 30], [5, 10, 15], [20, 20, 20]]

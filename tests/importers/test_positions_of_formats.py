@@ -37,7 +37,7 @@ def tomogram(
 
 def voxels(picks: Picks, where: Tomogram, **options: object) -> np.ndarray:
     names = np.array(["T"] * len(picks.coordinates), dtype=object)
-    found = resolve_positions(picks, names, {"T": where}, **options)  # type: ignore[arg-type]
+    found = resolve_positions(picks, names, {"T": where}, **options).positions  # type: ignore[arg-type]
     return found / where.pixel_size
 
 

@@ -211,7 +211,7 @@ def test_normalisation_and_inversion_are_those_of_relion_preprocess(project):
     theirs = preprocess("--norm", "--bg_radius", str(RADIUS), "--invert_contrast")
     mine = ours(Intensity("dark", background_radius=RADIUS))
     for own, their in zip(mine, theirs, strict=True):
-        np.testing.assert_allclose(own, their, atol=2e-5)
+        np.testing.assert_allclose(own, their, atol=1e-5)
 
 
 def test_rescaling_centres_boxes_as_relion_preprocess_does(project):

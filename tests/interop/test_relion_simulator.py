@@ -10,9 +10,10 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from halcmd.formats.star import Star, Table, read_star, write_star
-from halcmd.imaging.densities import built_in, euler_matrices, posed
+from halcmd.imaging.densities import built_in, posed
 from halcmd.imaging.microscope import Optics, instrument_for, project, transmit
 from halcmd.imaging.simulated import Acquisition, Scene
+from halcmd.poses import euler_matrices
 from halcmd.steps.simulate import simulate
 from halcmd.tables import read_particles
 from halcmd.transforms import wedge_mask

@@ -12,7 +12,7 @@ from halcmd.cli.options import microscope
 from halcmd.console import log
 from halcmd.errors import DataError, DryRun, InputError, OptionError
 from halcmd.formats.mrc import open_volume, write_volume
-from halcmd.formats.star import read_star
+from halcmd.formats.star import Star, Table, read_star, write_star
 from halcmd.importers.picks import read_picks
 from halcmd.particles import Particles
 from halcmd.steps.extract import ExtractResult, Geometry, Intensity, Split, extract
@@ -136,6 +136,69 @@ def test_a_box_beyond_the_edge_is_filled_with_the_mean_of_the_inside(tmp_path, n
     np.testing.assert_array_equal(second[:14, :, :10], noise[26:40, 22:38, 46:56])
     padded = result.particles.number("halPaddedFraction")
     assert padded == pytest.approx([6 / 16, 1 - 14 * 10 / 256], abs=5e-5)
+
+
+def test_half_maps_are_averaged(tmp_path, noise):
+    other = np.roll(noise, 3, axis=1)
+    write_volume(tmp_path / "h1.mrc", noise, 10.0)
+    write_volume(tmp_path / "h2.mrc", other, 10.0)
+    halves = {f"rlnTomoReconstructedTomogramHalf{half}": [f"h{half}.mrc"] for half in (1, 2)}
+    columns = {"rlnTomoName": ["T"], "rlnTomoTiltSeriesPixelSize": ["10"]} | halves
+    path = tmp_path / "tomograms.star"
+    write_star(path, Star((Table.from_columns("global", columns),)))
+    result = run(tmp_path, write_picks(tmp_path / "p.star", [(20, 21, 22)]), path)
+    expected = (noise + other)[14:30, 13:29, 12:28] / 2
+    np.testing.assert_allclose(boxes_of(result)[0], expected, atol=1e-6)
+
+
+ANGLES = "rlnAngleRot rlnAngleTilt rlnAnglePsi"
+
+
+def test_a_quarter_turn_of_the_pick_turns_the_box(tmp_path, noise):
+    write_volume(tmp_path / "T.mrc", noise, 10.0)
+    picks = write_picks(tmp_path / "p.star", [(20, 21, 22, 90, 0, 0)], more=ANGLES)
+    result = run(tmp_path, picks, tmp_path / "T.mrc", apply_orientations=True)
+    # RELION: rot = 90 turns the reference's x to -y, so the box's +x runs along -y.
+    upright = noise[14:31, 13:30, 12:29]
+    x_along_minus_y = np.array([[upright[:, 16 - x, y] for x in range(16)] for y in range(16)])
+    expected = np.moveaxis(x_along_minus_y, 2, 0)[:16]
+    np.testing.assert_allclose(boxes_of(result)[0], expected, atol=2e-5)
+    table = result.particles
+    assert table.text("halBoxAxes").tolist() == ["particle"]
+    assert table.text("halAngleRot").tolist() == ["90.0000"]
+    assert table.text("halTiltMin").tolist() == ["nan"]
+
+
+def test_turned_boxes_stand_at_the_exact_position(tmp_path):
+    z, y, x = np.indices(SIZE_ZYX)
+    blob = np.exp(-((x - 20.25) ** 2 + (y - 21.5) ** 2 + (z - 22.75) ** 2) / 8)
+    write_volume(tmp_path / "T.mrc", blob.astype(np.float32), 10.0)
+    picks = write_picks(tmp_path / "p.star", [(20.25, 21.5, 22.75, 10, 20, 30)], more=ANGLES)
+    result = run(tmp_path, picks, tmp_path / "T.mrc", apply_orientations=True)
+    axis = np.arange(16) - 8
+    radius = axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis**2
+    np.testing.assert_allclose(boxes_of(result)[0], np.exp(-radius / 8), atol=2e-3)
+
+
+def test_picks_without_orientations_cannot_be_turned(tmp_path, noise):
+    write_volume(tmp_path / "T.mrc", noise, 10.0)
+    picks = write_picks(tmp_path / "p.star", [(20, 21, 22)])
+    with pytest.raises(OptionError, match="no orientations") as error:
+        run(tmp_path, picks, tmp_path / "T.mrc", apply_orientations=True)
+    assert "leave out --apply-orientations" in str(error.value.hint)
+
+
+def test_shifts_and_orientations_survive_a_second_extraction(tmp_path, noise):
+    write_volume(tmp_path / "T.mrc", noise, 10.0)
+    labels = f"rlnOriginXAngst rlnOriginYAngst rlnOriginZAngst {ANGLES}"
+    picks = write_picks(tmp_path / "p.star", [(20, 21, 22, 12, -7, 3, 10, 20, 30)], more=labels)
+    first = run(tmp_path, picks, tmp_path / "T.mrc").particles
+    again = run(tmp_path, tmp_path / "Extract" / "particles.star", tmp_path / "T.mrc").particles
+    names = ["halShiftXAngst", "halShiftYAngst", "halShiftZAngst", "halPositionXAngst"]
+    names += ["halAngleRot", "halAngleTilt", "halAnglePsi"]
+    expected = ["-12.000", "7.000", "-3.000", "188.000", "10.0000", "20.0000", "30.0000"]
+    for table in (first, again):
+        assert [table.text(name)[0] for name in names] == expected
 
 
 def test_dropped_rows_are_counted_and_kept_with_their_reason(tmp_path, noise, caplog):

@@ -119,7 +119,8 @@ def test_the_summary_counts_what_was_made(pair):
 
 
 def test_the_poses_in_the_truth_put_the_reference_onto_the_particles(tmp_path):
-    from halcmd.imaging.densities import built_in, euler_matrices, posed
+    from halcmd.imaging.densities import built_in, posed
+    from halcmd.poses import euler_matrices
 
     result = run(
         tmp_path,
