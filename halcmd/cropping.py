@@ -266,17 +266,18 @@ def fourier_crop(volumes: np.ndarray, box: int) -> np.ndarray:
     old = volumes.shape[-1]
     if box == old:
         return volumes
-    spectrum = scipy.fft.rfftn(volumes, axes=(1, 2, 3))
     half = box // 2
     # The Nyquist plane of the small box is left out: it has no partner in the large one.
     keep = np.r_[0:half, old - half + 1 : old]
-    small = np.zeros((len(volumes), box, box, half + 1), dtype=spectrum.dtype)
     place = np.r_[0:half, half + 1 : box]
-    small[np.ix_(range(len(volumes)), place, place, range(half))] = spectrum[
-        np.ix_(range(len(volumes)), keep, keep, range(half))
-    ]
-    scale = (box / old) ** 3
-    out = scipy.fft.irfftn(small, s=(box, box, box), axes=(1, 2, 3)) * scale
+    # One axis after the other, so that the later transforms are of what is kept only.
+    spectrum = scipy.fft.rfft(volumes, axis=3)[..., :half]
+    spectrum = scipy.fft.fft(spectrum, axis=2)[:, :, keep]
+    spectrum = scipy.fft.fft(spectrum, axis=1)[:, keep]
+    small = np.zeros((len(volumes), box, box, half + 1), dtype=spectrum.dtype)
+    small[:, place[:, None], place, :half] = spectrum
+    out = scipy.fft.irfftn(small, s=(box, box, box), axes=(1, 2, 3))
+    out *= (box / old) ** 3
     return np.asarray(out, dtype=np.float32)
 
 

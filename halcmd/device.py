@@ -11,6 +11,7 @@ import torch
 from halcmd.chance import derive
 from halcmd.console import log
 from halcmd.errors import DeviceError, OptionError
+from halcmd.threads import default_threads
 
 
 def use(gpu: str, threads: int) -> torch.device:
@@ -35,12 +36,6 @@ def use(gpu: str, threads: int) -> torch.device:
     device = _device(gpu.strip().lower() or "auto")
     log.info(f"device {describe(device)}, {torch.get_num_threads()} CPU threads")
     return device
-
-
-def default_threads() -> int:
-    """OMP_NUM_THREADS where it is set (SLURM); else the cores this process may use, up to 8."""
-    wanted = os.environ.get("OMP_NUM_THREADS", "")
-    return int(wanted) if wanted.isdigit() else min(len(os.sched_getaffinity(0)), 8)
 
 
 def describe(device: torch.device) -> str:

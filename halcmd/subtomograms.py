@@ -99,10 +99,12 @@ def standardise(
         A box holds NaN or infinity, or is constant.
     """
     flat = volumes.reshape(len(volumes), -1)
-    measured = flat if background is None else flat[:, background.ravel()]
+    measured = flat if background is None else flat[:, np.flatnonzero(background)]
     with np.errstate(invalid="ignore", over="ignore"):
-        mean = measured.mean(axis=1, dtype=np.float64)
-        spread = measured.std(axis=1, dtype=np.float64)
+        centred = measured.astype(np.float64)
+        mean = centred.mean(axis=1)
+        centred -= mean[:, None]
+        spread = np.sqrt(np.einsum("ij,ij->i", centred, centred) / centred.shape[1])
         finite = np.isfinite(flat.sum(axis=1, dtype=np.float64))
     if not finite.all():
         bad = [names[int(row)] for row in np.flatnonzero(~finite)]

@@ -5,7 +5,6 @@ import torch
 
 from halcmd.device import (
     autocast,
-    default_threads,
     describe,
     devices,
     torch_generator,
@@ -13,6 +12,7 @@ from halcmd.device import (
     why_no_gpu,
 )
 from halcmd.errors import DeviceError, OptionError
+from halcmd.threads import default_threads
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU here")
 

@@ -240,5 +240,6 @@ def extract(
         layout=layout,
         float16=float16,
         optics=microscope(voltage, cs),
+        threads=run.cpu_threads,
         seed=run.seed,
     )

@@ -55,6 +55,13 @@ class Run:
 
         return use(self.gpu, self.threads)
 
+    @property
+    def cpu_threads(self) -> int:
+        """CPU threads of a step that needs no device."""
+        from halcmd.threads import default_threads
+
+        return self.threads or default_threads()
+
     def read(self, paths: list[Path]) -> "Particles":
         """The particle table from one file or several."""
         from halcmd.tables import read_particles

@@ -1,17 +1,24 @@
 """Boxes of a plan, cut tomogram by tomogram and written as stacks or single files."""
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from halcmd.console import Advance, progress
+from halcmd.console import progress
 from halcmd.cropping import crop, crop_turned, finish_boxes
 from halcmd.extraction.plan import Plan
-from halcmd.formats.mrc import single_path, stack_names, volume_stack, write_singles
+from halcmd.formats.mrc import SingleWriter, check_paths, single_path, stack_names, volume_stack
 from halcmd.importers.tomograms import Tomogram
 
-_BATCH_VOXELS = 2**24
+_Write = Callable[[np.ndarray, np.ndarray], None]
+_BATCH_VOXELS = 2**20
+"""Few, so that they stay in the processor's cache."""
 
 
 def image_names(plan: Plan, kept: np.ndarray, folder: Path, layout: str) -> np.ndarray:
@@ -27,65 +34,108 @@ def image_names(plan: Plan, kept: np.ndarray, folder: Path, layout: str) -> np.n
 
 
 def write_boxes(
-    plan: Plan, kept: np.ndarray, images: np.ndarray, *, sign: float, float16: bool
+    plan: Plan,
+    kept: np.ndarray,
+    images: np.ndarray,
+    *,
+    sign: float,
+    float16: bool,
+    threads: int,
 ) -> None:
     """Write the boxes of the kept rows to where their image names say."""
-    with progress("extracting", len(kept)) as advance:
+    with progress("extracting", len(kept)) as advance, ThreadPoolExecutor(threads) as pool:
         for name in dict.fromkeys(plan.names[kept]):
             places = np.flatnonzero(plan.names[kept] == name)
             tomogram = plan.tomograms[name]
             size = plan.output_pixel_size(tomogram)
-            batches = _batches(plan, kept[places], tomogram, sign, advance)
-            _, is_stack, path = images[places[0]].rpartition("@")
-            if is_stack:
-                box, count = plan.geometry.box, len(places)
-                with volume_stack(
-                    Path(path), count, box, pixel_size=size, float16=float16
-                ) as stack:
-                    for rows, boxes in batches:
-                        stack.fill(rows, boxes)
-            else:
-                for rows, boxes in batches:
-                    paths = [Path(image) for image in images[places[rows]]]
-                    write_singles(paths, [boxes], pixel_size=size, float16=float16)
+            with _writer(images[places], plan.geometry.box, size, float16) as write:
+                make = partial(_make, plan, tomogram, sign, write)
+                batches = _batches(plan, kept[places], tomogram)
+                for count in _each(pool, make, batches, held=2 * threads):
+                    advance(count)
 
 
-def _batches(
-    plan: Plan, rows: np.ndarray, tomogram: Tomogram, sign: float, advance: Advance
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Finished boxes of one tomogram in the order of its sections, so that it is read once.
+@dataclass(frozen=True)
+class _Batch:
+    """Boxes that are made at a time: rows of the table, and which of the tomogram's (from 0)."""
 
-    Which of the rows (from 0), shape (n,), and their boxes, shape (n, box, box, box).
-    """
+    rows: np.ndarray
+    order: np.ndarray
+
+
+def _batches(plan: Plan, rows: np.ndarray, tomogram: Tomogram) -> Iterator[_Batch]:
+    """The rows of one tomogram in the order of its sections, so that it is read once."""
     order = np.argsort(plan.positions_xyz[rows, 2], kind="stable")
     count = max(1, _BATCH_VOXELS // plan.source_box(tomogram) ** 3)
     for start in range(0, len(rows), count):
-        batch = order[start : start + count]
-        boxes = finish_boxes(
-            _cut(plan, rows[batch], tomogram),
-            pixel_size=plan.output_pixel_size(tomogram),
-            sign=sign,
-            geometry=plan.geometry,
-            intensity=plan.intensity,
-            names=[str(plan.particles.ids[row]) for row in rows[batch]],
-        )
-        yield batch, boxes
-        advance(len(batch))
+        chosen = order[start : start + count]
+        yield _Batch(rows[chosen], chosen)
+
+
+def _make(plan: Plan, tomogram: Tomogram, sign: float, write: _Write, batch: _Batch) -> int:
+    """Cut, finish and write the boxes of a batch; how many they are."""
+    boxes = finish_boxes(
+        _cut(plan, batch.rows, tomogram),
+        pixel_size=plan.output_pixel_size(tomogram),
+        sign=sign,
+        geometry=plan.geometry,
+        intensity=plan.intensity,
+        names=[str(plan.particles.ids[row]) for row in batch.rows],
+    )
+    write(batch.order, boxes)
+    return len(boxes)
+
+
+def _each(
+    pool: ThreadPoolExecutor,
+    make: Callable[[_Batch], int],
+    batches: Iterable[_Batch],
+    *,
+    held: int,
+) -> Iterator[int]:
+    """What the threads return for each batch, in order; only so many wait at a time."""
+    waiting: deque[Future[int]] = deque()
+    for batch in batches:
+        waiting.append(pool.submit(make, batch))
+        if len(waiting) > held:
+            yield waiting.popleft().result()
+    for future in waiting:
+        yield future.result()
+
+
+@contextmanager
+def _writer(images: np.ndarray, box: int, pixel_size: float, float16: bool) -> Iterator[_Write]:
+    """What writes boxes of one tomogram at these places: into its stack, or each into its file."""
+    _, is_stack, path = images[0].rpartition("@")
+    if is_stack:
+        count = len(images)
+        with volume_stack(Path(path), count, box, pixel_size=pixel_size, float16=float16) as stack:
+            yield stack.fill
+        return
+    paths = [Path(image) for image in images]
+    check_paths(paths)
+    write_one = SingleWriter(pixel_size, float16=float16)
+
+    def write(places: np.ndarray, boxes: np.ndarray) -> None:
+        for place, one in zip(places, boxes, strict=True):
+            write_one(paths[place], one)
+
+    yield write
 
 
 def _cut(plan: Plan, rows: np.ndarray, tomogram: Tomogram) -> np.ndarray:
     """Boxes as they stand in the tomogram, shape (n, z, y, x); the mean of those of half-maps."""
     edge = plan.source_box(tomogram)
-    boxes = np.zeros((len(rows), edge, edge, edge), dtype=np.float32)
+    sets = []
     for volume in tomogram.volumes:
         if plan.turned is None:
             centres = plan.centres_xyz(rows, tomogram)[:, ::-1]
-            for box, centre in zip(boxes, centres, strict=True):
-                box += crop(volume.data, centre, edge)[0]
+            boxes = [crop(volume.data, centre, edge)[0] for centre in centres]
         else:
-            centres = plan.exact_centres_zyx(rows, tomogram)
-            for box, centre, turn in zip(boxes, centres, plan.turned[rows], strict=True):
-                box += crop_turned(volume.data, centre, edge, turn)
-    if len(tomogram.volumes) > 1:
-        boxes /= len(tomogram.volumes)
-    return boxes
+            exact = plan.exact_centres_zyx(rows, tomogram)
+            boxes = [
+                crop_turned(volume.data, centre, edge, turn)
+                for centre, turn in zip(exact, plan.turned[rows], strict=True)
+            ]
+        sets.append(np.stack(boxes))
+    return sets[0] if len(sets) == 1 else np.asarray(np.mean(sets, axis=0, dtype=np.float32))

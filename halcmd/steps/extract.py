@@ -82,6 +82,7 @@ def extract(
     layout: str = "stack",
     float16: bool = False,
     optics: Mapping[str, str] | None = None,
+    threads: int = 1,
     seed: int = 0,
 ) -> ExtractResult:
     """Boxes around picks, as one stack per tomogram or one file per particle, with their table.
@@ -104,6 +105,8 @@ def extract(
         ``stack`` or ``single``.
     optics : mapping of str to str, optional
         rlnVoltage (kV), rlnSphericalAberration (mm), ... where the input has none.
+    threads : int
+        How many cut boxes at the same time.
 
     Raises
     ------
@@ -143,7 +146,8 @@ def extract(
         + (f" ({count_reasons(reasons)})" if reasons else "")
     )
     _write_dropped(folder, particles, reasons)
-    write_boxes(plan, kept, table.text("halImageName"), sign=sign, float16=float16)
+    images = table.text("halImageName")
+    write_boxes(plan, kept, images, sign=sign, float16=float16, threads=threads)
     write_particles(folder / "particles.star", table)
     if view is not None:
         write_particles(folder / "relion.star", view)
