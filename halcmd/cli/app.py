@@ -10,6 +10,7 @@ from halcmd import __version__
 from halcmd.cli.evaluate import evaluate
 from halcmd.cli.extract import extract
 from halcmd.cli.info import info
+from halcmd.cli.job import JobCommand, JobGroup
 from halcmd.cli.label_import import label_import
 from halcmd.cli.query import query
 from halcmd.cli.run import ALIASES, Command, add_job, hide_environment
@@ -27,6 +28,7 @@ def normalise(word: str) -> str:
 
 app = typer.Typer(
     name="halcmd",
+    cls=JobGroup,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
@@ -66,7 +68,7 @@ GROUPS: dict[str, tuple[Command, ...]] = {
 for _panel, _commands in GROUPS.items():
     for _command in _commands:
         add_job(app, _command, _panel)
-app.command("info", rich_help_panel="Setup")(hide_environment(info))
+app.command("info", rich_help_panel="Setup", cls=JobCommand)(hide_environment(info))
 
 
 def main() -> None:

@@ -13,12 +13,12 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from halcmd import __version__, console
 from halcmd.cli.config import settings_of
 from halcmd.console import log
-from halcmd.errors import Aborted, HalcmdError, InputError, NothingToQuery
+from halcmd.errors import Aborted, DryRun, HalcmdError, InputError, NothingToQuery
 
 if TYPE_CHECKING:
     from halcmd.tables import HistoryRow
@@ -30,8 +30,8 @@ class Terminated(BaseException):
     """SIGTERM has come."""
 
 
-class JobCommand(TyperCommand):
-    """A subcommand that marks its folder as failed where the command line is wrong.
+class _MarksFailure:
+    """Marks the job's folder as failed where the command line is wrong.
 
     RELION would wait for the marker for ever.
     """
@@ -40,9 +40,26 @@ class JobCommand(TyperCommand):
         """As in Typer."""
         given = list(args)
         try:
-            return super().make_context(info_name, args, *rest, **extra)
+            return super().make_context(info_name, args, *rest, **extra)  # type: ignore[misc]
         except typer.Exit:
             raise
+        except Exception:
+            _mark_unstarted(_folder_in(given))
+            raise
+
+
+class JobCommand(_MarksFailure, TyperCommand):
+    """A subcommand."""
+
+
+class JobGroup(_MarksFailure, TyperGroup):
+    """All subcommands."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """As in Typer; the name may be that of no subcommand."""
+        given = list(args)
+        try:
+            return super().resolve_command(ctx, args)
         except Exception:
             _mark_unstarted(_folder_in(given))
             raise
@@ -115,6 +132,7 @@ def job_folder(
         raise
     except Aborted:
         outcome = "aborted"
+        relion_job.remove_written(folder, started)
         raise
     except HalcmdError:
         relion_job.remove_written(folder, started)
@@ -127,6 +145,32 @@ def job_folder(
         if outcome == "success":
             relion_job.write_output_nodes(folder)
         if markers.exists():
+            relion_job.mark(markers, outcome)
+
+
+@contextmanager
+def dry_job(
+    folder: Path,
+    inputs: Iterable[Path],
+    *,
+    overwrite: bool = False,
+    resume: bool = False,
+    control: Path | None = None,
+) -> Iterator[None]:
+    """Check what can be checked; nothing is written but the marker that a job of RELION needs."""
+    from halcmd.formats import relion_job
+
+    markers = control or folder
+    outcome = "failure"
+    try:
+        check_folder(folder, inputs, overwrite=overwrite, resume=resume)
+        yield
+        outcome = "success"
+    except DryRun:
+        outcome = "success"
+        raise
+    finally:
+        if relion_job.is_of_relion(markers):
             relion_job.mark(markers, outcome)
 
 

@@ -15,7 +15,7 @@ from typer import Option
 
 from halcmd import __version__, console
 from halcmd.cli.config import use_config
-from halcmd.cli.job import JobCommand, Terminated, check_folder, job_folder
+from halcmd.cli.job import JobCommand, Terminated, dry_job, job_folder
 from halcmd.console import log
 from halcmd.errors import DryRun, HalcmdError, NothingToQuery
 
@@ -240,8 +240,8 @@ def _run(
     control = common["pipeline_control"]
     with exit_codes(json_output=common["json_output"], traceback_too=common["verbose"] > 1):
         if common["dry_run"]:
-            check_folder(run.folder, inputs, **rules)
-            function(run, **values)
+            with dry_job(run.folder, inputs, control=control, **rules):
+                function(run, **values)
             return
         with job_folder(context, run.folder, inputs, seed=run.seed, control=control, **rules):
             result = function(run, **values)

@@ -46,9 +46,15 @@ OUTPUTS = (
 _MARKERS = {"success": "SUCCESS", "failure": "FAILURE", "aborted": "ABORTED"}
 _ABORT_NOW = "RELION_JOB_ABORT_NOW"
 _NODES = "RELION_OUTPUT_NODES.star"
-_PARTICLE_NODES = ("particles.star", "relion.star", "query.star")
-_PARTICLE_NODE_TYPE = 3
-_PARTICLE_NODE_LABEL = "ParticleGroupMetadata.star.relion"
+_PARTICLES = (3, "ParticleGroupMetadata.star.relion")
+_COORDINATES = (2, "MicrographCoordsGroup.star.relion")
+_NODE_TYPES = {
+    "particles.star": _PARTICLES,
+    "relion.star": _PARTICLES,
+    "query.star": _PARTICLES,
+    "picks.star": _COORDINATES,
+}
+"""Tables that RELION offers as inputs of later jobs, each with its number and its label."""
 
 
 def check_free(folder: Path, *, resume: bool = False) -> None:
@@ -112,10 +118,17 @@ def is_marked(folder: Path) -> bool:
 
 
 def mark(folder: Path, outcome: str) -> None:
-    """Leave the marker that tells RELION how the job ended: success, failure or aborted."""
+    """Leave the marker that tells RELION how the job ended: success, failure or aborted.
+
+    The abort request goes, also where it came too late: it would stop the next run.
+    """
+    (folder / _ABORT_NOW).unlink(missing_ok=True)
     (folder / f"RELION_JOB_EXIT_{_MARKERS[outcome]}").touch()
-    if outcome == "aborted":
-        (folder / _ABORT_NOW).unlink(missing_ok=True)
+
+
+def is_of_relion(folder: Path) -> bool:
+    """Whether RELION has made this folder for a job: it then holds a note of the command."""
+    return (folder / "note.txt").exists()
 
 
 def stop_if_asked(folder: Path) -> None:
@@ -125,12 +138,12 @@ def stop_if_asked(folder: Path) -> None:
 
 
 def write_output_nodes(folder: Path) -> None:
-    """Tell RELION which particle tables the job has made."""
-    names = [str(folder / name) for name in _PARTICLE_NODES if (folder / name).exists()]
+    """Tell RELION which tables the job has made that later jobs can take."""
+    made = {name: kind for name, kind in _NODE_TYPES.items() if (folder / name).exists()}
     columns: dict[str, Sequence[object]] = {
-        "rlnPipeLineNodeName": names,
-        "rlnPipeLineNodeType": [_PARTICLE_NODE_TYPE] * len(names),
-        "rlnPipeLineNodeTypeLabel": [_PARTICLE_NODE_LABEL] * len(names),
+        "rlnPipeLineNodeName": [str(folder / name) for name in made],
+        "rlnPipeLineNodeType": [number for number, _ in made.values()],
+        "rlnPipeLineNodeTypeLabel": [label for _, label in made.values()],
     }
     write_star(folder / _NODES, Star((Table.from_columns("output_nodes", columns),)))
 
