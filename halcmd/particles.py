@@ -24,9 +24,10 @@ SPLITS = ("pool", "test")
 
 _PARTICLE_BLOCKS = ("particles", "images", "")
 _OTHER_BLOCKS = re.compile(r"^(general|optics|global|hal_.*|optimisation_set|pipeline_.*)$")
+_COORDINATES = {"rlnCoordinateX", "rlnCenteredCoordinateXAngst", "wrpCoordinateX1", "orig_x"}
 _TOMOGRAM_COLUMNS = ("halTomogram", "rlnTomoName", "rlnMicrographName", "wrpSourceName")
 _TOMOGRAM_SUFFIX = re.compile(
-    r"(\.tomostar|\.mrcs?|\.rec|\.map|\.st|_Vol|_rec|_\d+(\.\d+)?Apx)$", re.IGNORECASE
+    r"(\.tomostar|[.:]mrcs?|\.rec|\.map|\.st|\.gz|_Vol|_rec|_\d+(\.\d+)?Apx)$", re.IGNORECASE
 )
 _LABEL = re.compile(r"^[A-Za-z][A-Za-z0-9_.-]*$")
 _NO_LABELS = {"nan", "na", "none", "null", "true", "false"}
@@ -253,7 +254,15 @@ def particles_of(star: Star) -> Particles:
     loops = [table.name for table in star.tables if table.loop]
     named = [name for name in _PARTICLE_BLOCKS if name in loops]
     others = [name for name in loops if not _OTHER_BLOCKS.match(name)]
-    found = named or others
+    placed = [name for name in others if _COORDINATES & set(_labels(star, name))]
+    if len(placed) > 1 and not named:
+        raise InputError(
+            "several tables of this STAR file hold picks",
+            where=str(star.path),
+            found=", ".join(f"data_{name}" for name in placed),
+            hint="a file for each of them",
+        )
+    found = named or placed or others
     if not found:
         raise InputError(
             "no table of particles in this STAR file",
@@ -271,12 +280,23 @@ def particles_of(star: Star) -> Particles:
     return particles
 
 
+def _labels(star: Star, name: str) -> list[str]:
+    table = star.table(name)
+    return table.labels if table is not None else []
+
+
 def tomogram_name(text: str) -> str:
     """A tomogram's bare name: ``rec_TS_01_10.00Apx.mrc`` and ``TS_01.tomostar`` are ``TS_01``."""
     name = text.replace("\\", "/").rsplit("/", 1)[-1]
     while (shorter := _TOMOGRAM_SUFFIX.sub("", name)) != name and shorter:
         name = shorter
     return name.removeprefix("rec_") or name
+
+
+def group_key(text: str) -> str:
+    """An optics group, so that ``1`` and ``1.0`` are the same: some programs write either."""
+    whole, point, rest = text.partition(".")
+    return whole if point and not rest.strip("0") else text
 
 
 def valid_label(text: str) -> bool:

@@ -1,6 +1,7 @@
 """One rule for every pixel size: which source is believed, and when to stop and ask.
 
-Order of trust: option, STAR file, tomograms.star, MRC header. 0 and 1.0 A count as absent.
+Order of trust: option, STAR file, tomograms.star, MRC header. 0 counts as absent; so does 1.0 A in
+an MRC header, where many programs write it when they do not know.
 """
 
 from collections.abc import Sequence
@@ -9,7 +10,8 @@ import numpy as np
 
 from halcmd.console import log
 from halcmd.errors import InputError
-from halcmd.particles import Particles, numbers_of
+from halcmd.formats.mrc import Volume
+from halcmd.particles import Particles, group_key, numbers_of
 
 TOLERANCE = 0.01
 
@@ -26,7 +28,7 @@ def resolve_pixel_size(
     what : str
         What it is the pixel size of, for messages.
     sources : sequence of (name, value)
-        In order of trust; None, 0 and 1.0 count as not set.
+        In order of trust; None and 0 count as not set.
     option, option_name : float or None, str
         The explicit option, which wins with a warning.
     where : str
@@ -61,8 +63,24 @@ def resolve_pixel_size(
 
 
 def is_set(value: float | None) -> bool:
-    """Whether a pixel size says something: not None, 0, 1.0 or not finite."""
-    return value is not None and np.isfinite(value) and value > 0 and value != 1.0
+    """Whether a pixel size says something: not None, 0 or not finite."""
+    return value is not None and np.isfinite(value) and value > 0
+
+
+def header_size(volume: Volume, *, unequal: bool = False) -> float | None:
+    """Voxel edge in Angstrom of an MRC header; None, with a warning, where it is 0 or 1.0.
+
+    Parameters
+    ----------
+    volume : Volume
+        The open file.
+    unequal : bool
+        Take the smallest edge where the axes differ, which is an error otherwise.
+    """
+    if is_set(min(volume.voxel_size)) and set(volume.voxel_size) != {1.0}:
+        return min(volume.voxel_size) if unequal else volume.pixel_size
+    log.warning(f"{volume.path}: MRC header = {min(volume.voxel_size):g} A is taken as not set")
+    return None
 
 
 def differ(a: float, b: float) -> bool:
@@ -84,9 +102,15 @@ def optics_values(particles: Particles, label: str) -> np.ndarray | None:
     values = numbers_of(optics, label, particles.path).tolist()
     if "rlnOpticsGroup" not in optics or not particles.has("rlnOpticsGroup"):
         return np.full(len(particles), values[0])
-    by_group = dict(zip(optics.column("rlnOpticsGroup"), values, strict=True))
-    groups = particles.text("rlnOpticsGroup")
+    by_group = dict(zip(map(group_key, optics.column("rlnOpticsGroup")), values, strict=True))
+    groups = [group_key(text) for text in particles.text("rlnOpticsGroup")]
     missing = sorted(set(groups) - set(by_group))
+    if len(by_group) == 1 and len(missing) == len(set(groups)) == 1:
+        log.warning(
+            f"{particles.path}: optics group {missing[0]} is not in the optics table; "
+            f"{next(iter(by_group))}, the only one there, is taken"
+        )
+        return np.full(len(particles), values[0])
     if missing:
         raise InputError(
             f"optics group {missing[0]} is not in the optics table",

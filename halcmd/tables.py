@@ -9,7 +9,7 @@ from pathlib import Path
 
 from halcmd.errors import InputError, first_few
 from halcmd.formats.star import Table, read_star, write_star
-from halcmd.particles import Particles, new_ids, particles_of
+from halcmd.particles import Particles, group_key, new_ids, particles_of
 
 
 @dataclass(frozen=True)
@@ -148,9 +148,10 @@ def join(tables: Sequence[Particles]) -> Particles:
 
 def _renumber(table: Table, optics: Table, start: int) -> tuple[Table, Table]:
     """Particles and optics with groups counted on from ``start``."""
-    old = optics.column("rlnOpticsGroup")
+    old = [group_key(text) for text in optics.column("rlnOpticsGroup")]
     new = {text: str(start + place) for place, text in enumerate(old, 1)}
-    changed = {"rlnOpticsGroup": [new.get(text, text) for text in table.column("rlnOpticsGroup")]}
+    groups = [group_key(text) for text in table.column("rlnOpticsGroup")]
+    changed = {"rlnOpticsGroup": [new.get(text, text) for text in groups]}
     optics_columns = {"rlnOpticsGroup": [new[text] for text in old]}
     if "rlnOpticsGroupName" in optics:
         optics_columns["rlnOpticsGroupName"] = [f"opticsGroup{new[text]}" for text in old]

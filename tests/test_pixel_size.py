@@ -7,8 +7,16 @@ from hypothesis import strategies as st
 
 from halcmd.console import log
 from halcmd.errors import InputError
+from halcmd.formats.mrc import open_volume, write_volume
 from halcmd.particles import new_particles
-from halcmd.pixel_size import Source, differ, is_set, optics_values, resolve_pixel_size
+from halcmd.pixel_size import (
+    Source,
+    differ,
+    header_size,
+    is_set,
+    optics_values,
+    resolve_pixel_size,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -29,10 +37,21 @@ def test_the_most_trusted_source_is_taken():
     assert resolve(("STAR", None), ("MRC header", 10.05)) == (10.05, "MRC header")
 
 
-@pytest.mark.parametrize("value", [0.0, 1.0, -3.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("value", [0.0, -3.0, float("nan"), float("inf")])
 def test_a_size_that_says_nothing_is_passed_over_with_a_warning(value, caplog):
     assert resolve(("STAR", value), ("MRC header", 7.0)) == (7.0, "MRC header")
     assert "taken as not set" in caplog.text
+
+
+def test_1_angstrom_in_a_table_is_a_pixel_size():
+    assert resolve(("STAR", 1.0), ("MRC header", 1.005)) == (1.0, "STAR")
+
+
+@pytest.mark.parametrize("size", [0.0, 1.0])
+def test_a_header_of_0_or_1_is_not_set(tmp_path, size, caplog):
+    write_volume(tmp_path / "v.mrc", np.zeros((4, 4, 4), np.float32), size)
+    assert header_size(open_volume(tmp_path / "v.mrc")) is None
+    assert f"MRC header = {size:g} A is taken as not set" in caplog.text
 
 
 def test_sources_that_contradict_stop_and_both_are_shown():
@@ -55,7 +74,7 @@ def test_the_option_wins_over_all_with_a_warning(caplog):
 
 def test_no_source_stops_with_the_option_to_give():
     with pytest.raises(InputError, match="no pixel size for the tomogram") as error:
-        resolve(("MRC header", 1.0))
+        resolve(("MRC header", None))
     assert str(error.value.hint).startswith("--tomo-angpix")
 
 
@@ -96,6 +115,23 @@ def test_optics_go_by_group():
 def test_optics_without_groups_hold_for_all():
     table = new_particles({"a": ["1", "2"]}, optics={"rlnImagePixelSize": ["1.5"]})
     np.testing.assert_array_equal(optics_values(table, "rlnImagePixelSize"), [1.5, 1.5])
+
+
+def test_groups_are_numbers_however_they_are_written():
+    table = new_particles(
+        {"rlnOpticsGroup": ["1.0", "2"]}, optics={"rlnOpticsGroup": ["1", "2.000"], "x": [5, 6]}
+    )
+    np.testing.assert_array_equal(optics_values(table, "x"), [5, 6])
+
+
+def test_the_only_optics_group_serves_particles_that_are_all_of_another(caplog):
+    table = new_particles(
+        {"rlnOpticsGroup": ["0.0", "0.0"]}, optics={"rlnOpticsGroup": ["1"], "x": [5]}
+    )
+    np.testing.assert_array_equal(optics_values(table, "x"), [5, 5])
+    assert (
+        "optics group 0 is not in the optics table; 1, the only one there, is taken" in caplog.text
+    )
 
 
 def test_a_particle_of_an_unknown_group_stops():

@@ -9,6 +9,10 @@ from halcmd.errors import InputError
 from halcmd.importers.tomograms import Tomogram
 
 _LIKELY_FACTORS = (2, 3, 4, 5, 6, 8, 10, 0.5, 1 / 3, 0.25, 0.2, 1 / 6, 0.125, 0.1)
+_ANGSTROM = 1.0
+"""What coordinates count that are no pixels at all."""
+_NEAR = 0.05
+_MOST = 0.95
 _FEW = 20
 """With fewer picks, an empty half of the tomogram says nothing."""
 
@@ -104,6 +108,8 @@ def _advice(placed: Placement) -> str:
     factor = _fitting_factor(placed, scale) if scale is not None else None
     if factor is None or scale is None:
         return "check --coords, --coords-angpix and the tomogram names"
+    if abs(factor * scale - _ANGSTROM) < _NEAR:
+        return "they would fit if the coordinates were in Angstrom: --coords angst"
     return (
         f"they would fit if the coordinates were {factor:.3g} times as large: --coords-angpix "
         f"{factor * scale:.4g}"
@@ -129,13 +135,15 @@ def _warn_of_corner(tomogram: Tomogram, voxels: np.ndarray, scale: float) -> Non
 
 
 def _fitting_factor(placed: Placement, scale: float) -> float | None:
-    """The first likely bin factor under which nearly all picks are inside.
+    """The likely factor under which nearly all picks are inside, and fill the tomogram best.
 
-    Real pixel sizes first: RELION 5 bins by factors such as 7.407.
+    Real pixel sizes first, since RELION 5 bins by factors such as 7.407; then round factors; then
+    Angstrom. A factor that leaves half of x and y empty counts only where no other fits.
     """
     tomogram = placed.tomogram
-    known = (tomogram.tilt_series_pixel_size, tomogram.pixel_size)
-    for factor in (*(size / scale for size in known if size), *_LIKELY_FACTORS):
-        if inside(placed.positions * factor, tomogram).mean() > 0.95:
-            return factor
-    return None
+    known = [size for size in (tomogram.tilt_series_pixel_size, tomogram.pixel_size) if size]
+    factors = [*(size / scale for size in known), *_LIKELY_FACTORS, _ANGSTROM / scale]
+    fitting = [f for f in factors if inside(placed.positions * f, tomogram).mean() > _MOST]
+    reach = np.quantile(placed.voxels[:, :2], _MOST, axis=0) / tomogram.size_xyz[:2]
+    filling = [factor for factor in fitting if (reach * factor).max() > 0.5]
+    return next(iter(filling or fitting), None)

@@ -9,14 +9,13 @@ from halcmd.importers.picks import VOXELS, Picks, numbers
 from halcmd.importers.relion_columns import (
     COORDINATES,
     image_pixels,
-    reading,
+    micrograph_pixels,
     rotations,
-    shifts_angst,
+    shifts,
     table_with,
     tomogram_names,
 )
 from halcmd.particles import particles_of
-from halcmd.pixel_size import optics_values
 
 
 def recognises(file: PickFile) -> bool:
@@ -38,11 +37,7 @@ def read(file: PickFile) -> Picks:
     """
     assert file.star is not None
     particles = particles_of(file.star)
-    micrograph = reading(
-        "pixels of the tomogram",
-        "rlnMicrographPixelSize",
-        optics_values(particles, "rlnMicrographPixelSize"),
-    )
+    micrograph = micrograph_pixels(particles)
     images = image_pixels(particles)
     either = (images, VOXELS) if images is not None else (VOXELS,)
     return Picks(
@@ -52,6 +47,6 @@ def read(file: PickFile) -> Picks:
         tomograms=tomogram_names(particles),
         coordinates=numbers(particles, COORDINATES),
         readings=(micrograph,) if micrograph is not None else either,
-        shifts=shifts_angst(particles),
         rotations=rotations(particles),
+        **shifts(particles),
     )

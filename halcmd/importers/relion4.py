@@ -1,22 +1,24 @@
 """RELION 4: rlnCoordinateX/Y/Z in pixels of the tilt series (bin 1), rlnOrigin*Angst subtracted.
 
-The pixel is rlnTomoTiltSeriesPixelSize, whatever the binning of the subtomograms. A table without
-it, as picks are published at times, may be in pixels of the images or voxels of the tomogram too:
-the reading that fits is taken.
+The pixel is rlnTomoTiltSeriesPixelSize, whatever the binning of the subtomograms, or else
+rlnMicrographPixelSize. A table with neither, as picks are published at times, may be in pixels of
+the images or voxels of the tomogram too, and one with images in two dimensions, which RELION 4 did
+not have, in pixels of these: the reading that fits is taken.
 """
 
 from halcmd.importers.pick_file import PickFile
-from halcmd.importers.picks import TILT_SERIES, VOXELS, Picks, numbers
+from halcmd.importers.picks import TILT_SERIES, VOXELS, Picks, Reading, numbers
 from halcmd.importers.relion_columns import (
     COORDINATES,
     image_pixels,
+    micrograph_pixels,
     reading,
     rotations,
-    shifts_angst,
+    shifts,
     table_with,
     tomogram_names,
 )
-from halcmd.particles import particles_of
+from halcmd.particles import Particles, particles_of
 from halcmd.pixel_size import optics_values
 
 _PIXEL_SIZE = "rlnTomoTiltSeriesPixelSize"
@@ -37,19 +39,27 @@ def read(file: PickFile) -> Picks:
     """
     assert file.star is not None
     particles = particles_of(file.star)
-    sizes = particles.number(_PIXEL_SIZE) if particles.has(_PIXEL_SIZE) else None
-    if sizes is None:
-        sizes = optics_values(particles, _PIXEL_SIZE)
-    stated = reading(TILT_SERIES.words, _PIXEL_SIZE, sizes)
-    images = image_pixels(particles)
-    any_of = (TILT_SERIES, VOXELS) if images is None else (TILT_SERIES, images, VOXELS)
     return Picks(
         path=file.path,
         producer="relion4",
         particles=particles,
         tomograms=tomogram_names(particles),
         coordinates=numbers(particles, COORDINATES),
-        readings=(stated,) if stated is not None else any_of,
-        shifts=shifts_angst(particles),
+        readings=_readings(particles),
         rotations=rotations(particles),
+        **shifts(particles),
     )
+
+
+def _readings(particles: Particles) -> tuple[Reading, ...]:
+    """What a pixel may be."""
+    sizes = particles.number(_PIXEL_SIZE) if particles.has(_PIXEL_SIZE) else None
+    if sizes is None:
+        sizes = optics_values(particles, _PIXEL_SIZE)
+    stated = reading(TILT_SERIES.words, _PIXEL_SIZE, sizes) or micrograph_pixels(particles)
+    images = image_pixels(particles)
+    dimensions = optics_values(particles, "rlnImageDimensionality")
+    if stated is not None:
+        flat = dimensions is not None and 2 in dimensions
+        return (stated,) if images is None or not flat else (stated, images)
+    return (TILT_SERIES, VOXELS) if images is None else (TILT_SERIES, images, VOXELS)

@@ -9,7 +9,7 @@ from halcmd.importers.picks import Picks, numbers
 from halcmd.importers.relion_columns import (
     CENTRED,
     rotations,
-    shifts_angst,
+    shifts,
     table_with,
     tomogram_names,
 )
@@ -38,6 +38,6 @@ def read(file: PickFile) -> Picks:
         tomograms=tomogram_names(particles),
         coordinates=numbers(particles, CENTRED),
         unit="centred_angstrom",
-        shifts=shifts_angst(particles),
         rotations=rotations(particles),
+        **shifts(particles),
     )

@@ -1,9 +1,11 @@
 """What the tables of RELION and Warp have in common: coordinates, shifts, angles, pixel sizes."""
 
 from collections.abc import Sequence
+from typing import TypedDict
 
 import numpy as np
 
+from halcmd.console import log
 from halcmd.formats.star import Table
 from halcmd.importers.pick_file import PickFile
 from halcmd.importers.picks import Reading, numbers
@@ -38,23 +40,26 @@ def tomogram_names(particles: Particles) -> np.ndarray:
     return particles.text(column, "")
 
 
-def shifts_angst(particles: Particles) -> np.ndarray | None:
-    """What is to be added to positions for rlnOrigin*Angst, shape (n, 3), **xyz**, Angstrom.
+class Shifts(TypedDict, total=False):
+    """The fields of ``Picks`` that are about shifts."""
+
+    shifts: np.ndarray
+    shifts_in_pixels: bool
+
+
+def shifts(particles: Particles) -> Shifts:
+    """What is to be added to positions, shape (n, 3), **xyz**: of rlnOrigin*Angst, else rlnOrigin*.
 
     RELION subtracts origins, after turning them by the rotation of the subtomogram
-    (particle_set.cpp, getPosition): position = coordinate - A origin.
+    (particle_set.cpp, getPosition): position = coordinate - A origin. RELION 3.0 has pixels.
     """
-    origins = _vectors(particles, _ORIGINS)
+    angst, pixels = _vectors(particles, _ORIGINS), _vectors(particles, _ORIGINS_IN_PIXELS)
+    origins = pixels if angst is None else angst
     if origins is None:
-        return None
+        return {}
     turned = matrices(particles, _SUBTOMOGRAM_ANGLES)
-    return -origins if turned is None else -np.einsum("nij,nj->ni", turned, origins)
-
-
-def shifts_pixels(particles: Particles) -> np.ndarray | None:
-    """What is to be added for rlnOriginX, Y, Z of RELION 3.0, shape (n, 3), **xyz**, pixels."""
-    origins = _vectors(particles, _ORIGINS_IN_PIXELS)
-    return None if origins is None else -origins
+    added = -origins if turned is None else -np.einsum("nij,nj->ni", turned, origins)
+    return {"shifts": added, "shifts_in_pixels": angst is None}
 
 
 def rotations(particles: Particles) -> np.ndarray | None:
@@ -63,8 +68,8 @@ def rotations(particles: Particles) -> np.ndarray | None:
     The rotation of the subtomogram times that of the particle in it (RELION, particle_set.cpp,
     getMatrix3x3); None where there are no angles.
     """
-    own = matrices(particles, ANGLES)
-    turned = matrices(particles, _SUBTOMOGRAM_ANGLES)
+    own = matrices(particles, ANGLES, missing_is_none=True)
+    turned = matrices(particles, _SUBTOMOGRAM_ANGLES, missing_is_none=True)
     if own is None or turned is None:
         return own if turned is None else turned
     return np.asarray(turned @ own)
@@ -76,6 +81,12 @@ def image_pixels(particles: Particles) -> Reading | None:
     if particles.has("rlnPixelSize"):
         return reading(words, "rlnPixelSize", particles.number("rlnPixelSize"))
     return reading(words, "rlnImagePixelSize", optics_values(particles, "rlnImagePixelSize"))
+
+
+def micrograph_pixels(particles: Particles) -> Reading | None:
+    """Pixels of rlnMicrographPixelSize, where the optics table has it."""
+    column = "rlnMicrographPixelSize"
+    return reading("pixels of the tomogram", column, optics_values(particles, column))
 
 
 def detector_pixels(particles: Particles) -> Reading | None:
@@ -97,12 +108,25 @@ def reading(words: str, source: str, sizes: np.ndarray | None) -> Reading | None
     return Reading(words, source, sizes)
 
 
-def matrices(particles: Particles, names: Sequence[str]) -> np.ndarray | None:
-    """RELION's Euler matrices of three columns, shape (n, 3, 3); None where there are none."""
-    angles = _vectors(particles, names)
-    if angles is None:
+def matrices(
+    particles: Particles, names: Sequence[str], *, missing_is_none: bool = False
+) -> np.ndarray | None:
+    """RELION's Euler matrices of three columns, shape (n, 3, 3); None where there are none.
+
+    With ``missing_is_none`` a missing value means that there are none, instead of an error.
+    """
+    if missing_is_none and _has_gaps(particles, names):
+        log.warning(
+            f"{particles.path}: {names[0]}, ... are missing in some rows, so these picks have no "
+            "orientations"
+        )
         return None
-    return euler_matrices(angles)
+    angles = _vectors(particles, names)
+    return None if angles is None else euler_matrices(angles)
+
+
+def _has_gaps(particles: Particles, names: Sequence[str]) -> bool:
+    return any(not np.isfinite(particles.number(name, 0.0)).all() for name in names)
 
 
 def _vectors(particles: Particles, names: Sequence[str]) -> np.ndarray | None:

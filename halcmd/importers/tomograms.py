@@ -13,7 +13,7 @@ from halcmd.formats.star import read_star
 from halcmd.importers.optimisation_set import locate
 from halcmd.importers.tomogram_names import Entry, Row, entries, entries_of
 from halcmd.particles import numbers_of, tomogram_name
-from halcmd.pixel_size import is_set, resolve_pixel_size
+from halcmd.pixel_size import header_size, is_set, resolve_pixel_size
 
 # RELION 5 names one or several of these; its C++ label table spells the denoised one differently.
 _COLUMNS_OF_KIND: dict[str, tuple[tuple[str, ...], ...]] = {
@@ -132,7 +132,7 @@ def _from_file(path: Path, option: float | None) -> Tomogram:
     volume = _volume(path)
     size, source = resolve_pixel_size(
         "the tomogram",
-        [("MRC header", _header_size(volume, option))],
+        [("MRC header", header_size(volume, unequal=option is not None))],
         option=option,
         option_name="--tomo-angpix",
         where=str(path),
@@ -149,9 +149,10 @@ def _from_row(entry: Entry, row: Row, option: float | None, kind: str) -> Tomogr
     stated = series * binning if series and binning else None
     if binning is None and entry.path is None:
         stated = series
+    header = header_size(volumes[0], unequal=option is not None)
     size, source = resolve_pixel_size(
         f"tomogram {entry.name}",
-        [("tomograms.star", stated), ("MRC header", _header_size(volumes[0], option))],
+        [("tomograms.star", stated), ("MRC header", header)],
         option=option,
         option_name="--tomo-angpix",
         where=str(row.path),
@@ -273,12 +274,6 @@ def _vector(text: str, path: Path) -> list[float]:
     if len(values) < 3:
         raise InputError("rlnTomoProjZ must be [x,y,z,w]", where=str(path), found=text)
     return values
-
-
-def _header_size(volume: Volume, option: float | None) -> float:
-    """Voxel edge as the header has it; unequal ones are no error where an option wins anyway."""
-    size = volume.pixel_size if option is None else None
-    return size if size is not None else min(volume.voxel_size)
 
 
 def _volume(path: Path) -> Volume:

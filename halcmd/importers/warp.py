@@ -13,8 +13,7 @@ from halcmd.importers.relion_columns import (
     detector_pixels,
     image_pixels,
     rotations,
-    shifts_angst,
-    shifts_pixels,
+    shifts,
     table_with,
     tomogram_names,
 )
@@ -47,8 +46,6 @@ def read(file: PickFile) -> Picks:
     """
     assert file.star is not None
     particles = particles_of(file.star)
-    shifts = shifts_angst(particles)
-    in_pixels = shifts is None
     return Picks(
         path=file.path,
         producer="warp",
@@ -56,7 +53,6 @@ def read(file: PickFile) -> Picks:
         tomograms=tomogram_names(particles),
         coordinates=numbers(particles, COORDINATES),
         readings=(image_pixels(particles) or detector_pixels(particles) or VOXELS,),
-        shifts=shifts_pixels(particles) if in_pixels else shifts,
-        shifts_in_pixels=in_pixels,
         rotations=rotations(particles),
+        **shifts(particles),
     )

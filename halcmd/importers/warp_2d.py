@@ -1,7 +1,7 @@
 """WarpTools particles for RELION 5 (2D stacks): rlnCoordinateX/Y/Z in pixels of rlnImagePixelSize.
 
 The tables look like those of RELION 4, in pixels of another size. They are told apart by tilt
-series that end in .tomostar, or by images in two dimensions, which RELION 4 did not have.
+series that end in .tomostar.
 """
 
 from halcmd.importers.pick_file import PickFile
@@ -11,7 +11,7 @@ from halcmd.importers.relion_columns import (
     has_optics,
     image_pixels,
     rotations,
-    shifts_angst,
+    shifts,
     table_with,
     tomogram_names,
 )
@@ -23,10 +23,7 @@ def recognises(file: PickFile) -> bool:
     table = table_with(file, (*COORDINATES, "rlnTomoName"))
     if table is None or file.star is None or not has_optics(file, "rlnImagePixelSize"):
         return False
-    optics = file.star.table("optics")
-    assert optics is not None
-    flat = "rlnImageDimensionality" in optics and "2" in optics.column("rlnImageDimensionality")
-    return flat or any(name.endswith(".tomostar") for name in table.column("rlnTomoName")[:1])
+    return any(name.endswith(".tomostar") for name in table.column("rlnTomoName")[:1])
 
 
 def read(file: PickFile) -> Picks:
@@ -46,6 +43,6 @@ def read(file: PickFile) -> Picks:
         tomograms=tomogram_names(particles),
         coordinates=numbers(particles, COORDINATES),
         readings=(image_pixels(particles) or VOXELS,),
-        shifts=shifts_angst(particles),
         rotations=rotations(particles),
+        **shifts(particles),
     )

@@ -15,7 +15,7 @@ from halcmd.formats.star import read_star
 from halcmd.importers import IMPORTERS
 from halcmd.importers.facts import table_facts
 from halcmd.networks import NETWORKS
-from halcmd.pixel_size import is_set
+from halcmd.pixel_size import header_size
 from halcmd.strategies import STRATEGIES
 
 Facts = dict[str, Any]
@@ -99,7 +99,7 @@ def _mrc(volume: Volume) -> Facts:
         "mode": volume.mode,
         "kind": volume.kind,
         **_statistics(volume.data),
-        "warnings": [] if is_set(volume.voxel_size[0]) else ["no pixel size in the header"],
+        "warnings": [] if header_size(volume, unequal=True) else ["no pixel size in the header"],
     }
 
 

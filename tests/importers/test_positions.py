@@ -157,6 +157,14 @@ def test_coordinates_of_another_binning_name_the_factor(factor, advice, rng):
     assert resolve(picks(rows), coords_pixel_size=10 / factor)
 
 
+@pytest.mark.parametrize("voxel", [10.0, 7.84, 13.48])
+def test_coordinates_in_angstrom_are_told_as_such(voxel, rng):
+    rows = rng.uniform([5, 5, 5], [95, 115, 45], (50, 3)) * voxel
+    with pytest.raises(InputError) as error:
+        resolve(picks(rows), tomogram(voxel=voxel))
+    assert str(error.value.hint).endswith("--coords angst")
+
+
 def test_the_bin_factor_of_relion_5_is_named_exactly(rng):
     rows = rng.uniform([70, 80, 30], [95, 115, 45], (50, 3)) * 7.407407
     with pytest.raises(InputError) as error:

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from scipy.spatial import cKDTree
 
+from halcmd.console import log
+from halcmd.errors import InputError
 from halcmd.formats.mrc import Volume
 from halcmd.importers.picks import Picks, read_picks
 from halcmd.importers.positions import resolve_positions
@@ -80,6 +82,38 @@ BY_HAND = {
         ((200, 200, 100), 10.0, 2.0, (1000, 1000, 500)),
         (79.6, 40.0, 21.0),
     ),
+    # Origins in pixels, as RELION 3.0 and TOMOMAN have them: (X - o) s / voxel = (400 - 4) * 2 / 10
+    "relion4 origins in pixels": (
+        f"data_\nloop_\n_rlnTomoName\n{XYZ}{PIXEL_ORIGINS}_rlnPixelSize\nT 400 200 100 4 0 -5 2\n",
+        ((100, 100, 40), 10.0, None, None),
+        (79.2, 40.0, 21.0),
+    ),
+    "relion4 rlnMicrographPixelSize": (
+        optics(rlnMicrographPixelSize=2.0, rlnImagePixelSize=4.0)
+        + f"data_particles\nloop_\n_rlnTomoName\n{XYZ}_rlnOpticsGroup\nT 400 200 100 1\n",
+        ((400, 400, 400), 10.0, None, None),
+        (80.0, 40.0, 20.0),
+    ),
+    # Bin 1 lies inside, pixels of the images (8 A) do not.
+    "relion4 flat images, bin 1": (
+        optics(rlnTomoTiltSeriesPixelSize=2.0, rlnImagePixelSize=8.0, rlnImageDimensionality=2)
+        + f"data_particles\nloop_\n_rlnTomoName\n{XYZ}_rlnOpticsGroup\nT 400 300 200 1\n",
+        ((100, 100, 100), 10.0, 2.0, (500, 500, 500)),
+        (80.0, 60.0, 40.0),
+    ),
+    "relion4 1 A": (
+        optics(rlnTomoTiltSeriesPixelSize=1.0, rlnImagePixelSize=4.0)
+        + f"data_particles\nloop_\n_rlnTomoName\n{XYZ}_rlnOpticsGroup\nT 400 200 100 1\n",
+        ((200, 200, 200), 10.0, None, None),
+        (40.0, 20.0, 10.0),
+    ),
+    "relion31 origins in pixels": (
+        optics(rlnMicrographPixelSize=2.0)
+        + f"data_particles\nloop_\n_rlnMicrographName\n{XYZ}{PIXEL_ORIGINS}_rlnOpticsGroup\n"
+        "T 400 200 100 4 0 -5 1\n",
+        ((200, 200, 100), 10.0, None, None),
+        (79.2, 40.0, 21.0),
+    ),
     # (X s - o) / voxel = (400 * 2 - 4) / 10
     "relion31": (
         optics(rlnMicrographPixelSize=2.0, rlnImagePixelSize=4.0)
@@ -151,6 +185,28 @@ def test_positions_are_those_worked_out_by_hand(tmp_path, name):
     assert picks.producer == name.split()[0]
     found = voxels(picks, tomogram(size, voxel, series=series, pixels=pixels))
     np.testing.assert_allclose(found, [expected], atol=1e-3)
+
+
+def test_a_missing_angle_is_no_orientation_but_the_pick_stays(tmp_path, caplog):
+    angles = "_rlnAngleRot\n_rlnAngleTilt\n_rlnAnglePsi\n"
+    head = f"data_\nloop_\n_rlnMicrographName\n{XYZ}{angles}"
+    log.propagate = True
+    picks = read(tmp_path / "p.star", f"{head}T 1 2 3 nan <NA> 30\nT 4 5 6 10 20 30\n")
+    log.propagate = False
+    assert picks.rotations is None
+    assert "these picks have no orientations" in caplog.text
+    assert read(tmp_path / "p.star", f"{head}T 4 5 6 10 20 30\n").rotations is not None
+
+
+def test_the_table_with_coordinates_holds_the_picks(tmp_path):
+    first = "data_block_1\nloop_\n_rlnVoltage\n300\n\n"
+    picks = read(
+        tmp_path / "p.star", f"{first}data_block_2\nloop_\n_rlnMicrographName\n{XYZ}T 1 2 3\n"
+    )
+    assert picks.coordinates.tolist() == [[1, 2, 3]]
+    tables = [f"data_{n}\nloop_\n_rlnMicrographName\n{XYZ}T 1 2 3\n\n" for n in (1, 2)]
+    with pytest.raises(InputError, match="several tables of this STAR file hold picks"):
+        read(tmp_path / "p.star", "".join(tables))
 
 
 HIV = {"series": 1.35, "pixels": (4000, 4000, 2000)}

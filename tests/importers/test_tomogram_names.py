@@ -27,6 +27,7 @@ def meant(name: str, *files: str) -> str:
         ("a/b/TS_01_10.73Apx.mrc", "TS_01_5.00Apx.mrc"),
         (r"F:\frames\TS_01.mrc", "TS_01.rec"),
         ("TS_01", "TS_01_Vol.mrc"),
+        ("TS_01.st:mrc", "TS_01.mrc"),
         ("TS_01", "TS_01_rec.mrc"),
         ("tomo_ts01.mrc_15.00Apx.mrc", "tomo_ts01.rec"),
     ],
