@@ -41,7 +41,8 @@ Every command shows this text with `--help`. What holds for all of them comes fi
   its own in `settings.toml`. An environment variable such as `HALCMD_TRAIN_STEPS` wins over the
   file, the command line wins over both.
 - The log goes to the screen and to `run.log`; warnings and errors go to stderr. With `--json`, the
-  log goes to stderr and stdout holds one JSON object.
+  log goes to stderr and stdout holds one JSON object; of an error it is `error`, `where`, `found`,
+  `hint` (null where there is none), `exit_code` and `warnings`.
 
 | exit code | meaning |
 |---|---|

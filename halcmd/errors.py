@@ -41,6 +41,16 @@ class HalcmdError(Exception):
         lines = [f"  {name:<6} {text}" for name, text in parts if text]
         return "\n".join([self.message, *lines])
 
+    def facts(self) -> dict[str, object]:
+        """What ``--json`` prints of it; None for what is not known."""
+        return {
+            "error": self.message,
+            "where": self.where or None,
+            "found": self.found or None,
+            "hint": self.hint or None,
+            "exit_code": self.exit_code,
+        }
+
 
 class InputError(HalcmdError):
     """A file, table, column or row is not as it must be."""

@@ -27,7 +27,7 @@ _OTHER_BLOCKS = re.compile(r"^(general|optics|global|hal_.*|optimisation_set|pip
 _COORDINATES = {"rlnCoordinateX", "rlnCenteredCoordinateXAngst", "wrpCoordinateX1", "orig_x"}
 _TOMOGRAM_COLUMNS = ("halTomogram", "rlnTomoName", "rlnMicrographName", "wrpSourceName")
 _TOMOGRAM_SUFFIX = re.compile(
-    r"(\.tomostar|[.:]mrcs?|\.rec|\.map|\.st|\.gz|_Vol|_rec|_\d+(\.\d+)?Apx)$", re.IGNORECASE
+    r"(\.tomostar|[.:]mrcs?|\.rec|\.map|\.st|\.gz|\.bz2|_Vol|_rec|_\d+(\.\d+)?Apx)$", re.IGNORECASE
 )
 _LABEL = re.compile(r"^[A-Za-z][A-Za-z0-9_.-]*$")
 _NO_LABELS = {"nan", "na", "none", "null", "true", "false"}

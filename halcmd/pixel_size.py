@@ -97,7 +97,7 @@ def optics_values(particles: Particles, label: str) -> np.ndarray | None:
         A particle is of an optics group that is not in the table.
     """
     optics = particles.star.table("optics")
-    if optics is None or label not in optics:
+    if optics is None or label not in optics or not len(optics):
         return None
     values = numbers_of(optics, label, particles.path).tolist()
     if "rlnOpticsGroup" not in optics or not particles.has("rlnOpticsGroup"):

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from halcmd.console import log
 from halcmd.errors import InputError
-from halcmd.formats.mrc import open_volume, write_volume
+from halcmd.formats.mrc import open_volume
+from halcmd.formats.mrc_writing import write_volume
 from halcmd.particles import new_particles
 from halcmd.pixel_size import (
     Source,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from halcmd.errors import DataError, InputError
-from halcmd.formats.mrc import write_singles, write_stack, write_volume
+from halcmd.formats.mrc_writing import write_singles, write_stack, write_volume
 from halcmd.particles import Particles, new_particles
 from halcmd.subtomograms import open_boxes, standardise
 from halcmd.tables import read_particles

@@ -263,19 +263,19 @@ def exit_codes(*, json_output: bool, traceback_too: bool) -> Iterator[None]:
             console.write(traceback.format_exc(), to_stderr=True)
         level = log.info if isinstance(error, NothingToQuery) else log.error
         level(error.render())
-        raise _end(error.message, error.exit_code, json_output=json_output) from None
+        raise _end(error, error.exit_code, json_output=json_output) from None
     except KeyboardInterrupt:
         log.error("interrupted")
-        raise _end("interrupted", EXIT_INTERRUPTED, json_output=json_output) from None
+        raise _end(HalcmdError("interrupted"), EXIT_INTERRUPTED, json_output=json_output) from None
     except Terminated:
         log.error("terminated")
-        raise _end("terminated", EXIT_TERMINATED, json_output=json_output) from None
+        raise _end(HalcmdError("terminated"), EXIT_TERMINATED, json_output=json_output) from None
 
 
-def _end(message: str, code: int, *, json_output: bool) -> typer.Exit:
+def _end(error: HalcmdError, code: int, *, json_output: bool) -> typer.Exit:
     """The exit, once the JSON object is printed."""
     if json_output:
-        _print_json({"error": message, "exit_code": code})
+        _print_json(error.facts() | {"exit_code": code})
     return typer.Exit(code)
 
 

@@ -13,7 +13,13 @@ import numpy as np
 from halcmd.console import progress
 from halcmd.cropping import crop, crop_turned, finish_boxes
 from halcmd.extraction.plan import Plan
-from halcmd.formats.mrc import SingleWriter, check_paths, single_path, stack_names, volume_stack
+from halcmd.formats.mrc_writing import (
+    SingleWriter,
+    check_paths,
+    single_path,
+    stack_names,
+    volume_stack,
+)
 from halcmd.importers.tomograms import Tomogram
 
 _Write = Callable[[np.ndarray, np.ndarray], None]

@@ -1,5 +1,6 @@
 """Whole files only: a reader never sees half of one."""
 
+import codecs
 import csv
 import io
 import os
@@ -12,6 +13,8 @@ from halcmd.errors import InputError
 
 TEMPORARY = ".halcmd-"
 """How the names of unfinished files begin."""
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_SPREADSHEETS = (".csv", ".tsv", ".txt")
 
 
 @contextmanager
@@ -64,24 +67,47 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) 
 
 
 def read_text(path: Path) -> str:
-    """The text of a file; a byte-order mark and CR characters are removed.
+    """The text of a file; a byte-order mark is removed, lines end in LF.
+
+    UTF-8. Tables of spreadsheets may be UTF-16 with a byte-order mark, or, in a .csv, .tsv or .txt,
+    Windows' code page 1252.
 
     Raises
     ------
     InputError
-        The file is missing, a folder, unreadable or no text.
+        The file is missing, a folder, unreadable or no text, or a STAR file that is not UTF-8.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        data = path.read_bytes()
     except OSError as error:
         raise unreadable(path, error) from error
-    except UnicodeDecodeError as error:
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = _of_spreadsheet(data, path)
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _of_spreadsheet(data: bytes, path: Path) -> str:
+    """Text that is no UTF-8, as Windows writes it.
+
+    Raises
+    ------
+    InputError
+        It is no text, or a STAR file: to be written again, that must be UTF-8.
+    """
+    of_windows = "cp1252" if path.suffix.lower() in _SPREADSHEETS else "ascii"
+    codec = "utf-16" if data.startswith(_UTF16) else of_windows
+    text = data.decode(codec, errors="replace")
+    if any(line.lstrip().startswith("data_") for line in text.splitlines()):
         raise InputError(
-            "this is no text file",
-            where=str(path),
-            hint="a STAR or CSV file, encoded as UTF-8",
-        ) from error
-    return text.replace("\r\n", "\n")
+            "a STAR file must be encoded as UTF-8", where=str(path), hint="save it again as UTF-8"
+        )
+    if "\ufffd" in text:
+        raise InputError(
+            "this is no text file", where=str(path), hint="a STAR or CSV file, encoded as UTF-8"
+        )
+    return text
 
 
 def unreadable(path: Path, error: OSError) -> InputError:

@@ -2,19 +2,20 @@
 
 import numpy as np
 
+from halcmd.console import log
 from halcmd.errors import InputError
 from halcmd.importers.pick_file import PickFile
 from halcmd.importers.picks import Picks, numbers
 from halcmd.importers.relion_columns import table_with
-from halcmd.particles import particles_of
+from halcmd.particles import Particles, particles_of
 
 _COORDINATES = ("CoordinateX", "CoordinateY", "CoordinateZ")
 _SIZES = ("Width", "Height")
 
 
 def recognises(file: PickFile) -> bool:
-    """Whether a table has corners and sizes of boxes."""
-    return table_with(file, (*_COORDINATES[:2], *_SIZES)) is not None
+    """Whether a table has corners of boxes; that of micrographs, or without sizes, is for read."""
+    return table_with(file, _COORDINATES[:2]) is not None
 
 
 def read(file: PickFile) -> Picks:
@@ -23,20 +24,19 @@ def read(file: PickFile) -> Picks:
     Raises
     ------
     InputError
-        The boxes are of two dimensions, or a value is missing.
+        The boxes are of two dimensions, or a coordinate or their size is missing.
     """
     assert file.star is not None
     particles = particles_of(file.star)
-    flat = (
-        not particles.has("CoordinateZ") or not np.isfinite(particles.number("CoordinateZ")).any()
-    )
-    if flat:
+    heights = particles.number("CoordinateZ")
+    if not np.nan_to_num(heights).any():
+        there = "no CoordinateZ" if np.isnan(heights).all() else "no CoordinateZ but 0"
         raise InputError(
-            "these are boxes in two dimensions: there is no CoordinateZ",
+            f"these are boxes in two dimensions: there is {there}",
             where=str(file.path),
             hint="boxes picked in tomograms; those of micrographs cannot be classified here",
         )
-    halves = numbers(particles, _SIZES) / 2.0
+    halves = _sizes(particles, str(file.path)) / 2.0
     return Picks(
         path=file.path,
         producer="cbox",
@@ -45,3 +45,31 @@ def read(file: PickFile) -> Picks:
         coordinates=numbers(particles, _COORDINATES),
         origin=np.column_stack([-halves, np.zeros(len(particles))]),
     )
+
+
+def _sizes(particles: Particles, where: str) -> np.ndarray:
+    """Width and height of each box, shape (n, 2); a missing one is that of all others.
+
+    Raises
+    ------
+    InputError
+        There are none, or one is missing where the others differ.
+    """
+    sizes = np.stack([particles.number(name) for name in _SIZES], axis=1)
+    missing = np.flatnonzero(~np.isfinite(sizes).all(axis=1))
+    if not len(missing):
+        return sizes
+    known = np.unique(np.delete(sizes, missing, axis=0), axis=0)
+    if len(known) != 1:
+        raise InputError(
+            "boxes without Width and Height: their centres are not known",
+            where=f"{where}, row {missing[0] + 1}",
+            found=f"{len(missing):,} of {len(sizes):,} boxes",
+            hint="a .cbox with _Width and _Height; x and y are corners",
+        )
+    log.warning(
+        f"{where}: {len(missing):,} boxes without Width or Height are taken to be of "
+        f"{known[0, 0]:g} x {known[0, 1]:g}, as all others"
+    )
+    sizes[missing] = known[0]
+    return sizes

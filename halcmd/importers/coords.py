@@ -1,26 +1,33 @@
-"""Plain coordinates (.coords of TomoTwin and boxmanager, text for RELION's import): x y z [angles].
+"""Plain coordinates (.coords of TomoTwin and boxmanager, text for RELION's import).
 
-White space between numbers, no header; voxels counted from 0.
+x y z, x y z score, or x y z and three angles; white space between numbers, no header; voxels
+counted from 0. How they are told from other columns of numbers: number_columns.py.
 """
 
 import numpy as np
 
+from halcmd.console import log
 from halcmd.errors import InputError
+from halcmd.importers.number_columns import meaning
 from halcmd.importers.pick_file import PickFile
 from halcmd.importers.picks import Picks, source_table
-from halcmd.importers.text_rows import column_numbers, split_lines
+from halcmd.importers.text_rows import angles_or_none, column_numbers, split_lines
 from halcmd.poses import euler_matrices
 
-_FIELDS = ("x", "y", "z", "rot", "tilt", "psi")
+_AXES = ("x", "y", "z")
+_ANGLES = ("rot", "tilt", "psi")
+_FIELDS = {3: _AXES, 4: (*_AXES, "score"), 6: (*_AXES, *_ANGLES)}
 
 
 def recognises(file: PickFile) -> bool:
-    """Whether the first line is three or six numbers between blanks."""
-    if file.star is not None or not file.text:
-        return False
-    lines = (line.split() for line in file.text.splitlines())
-    first = next((words for words in lines if words and not words[0].startswith("#")), [])
-    return len(first) in {3, 6} and all(map(_is_number, first))
+    """Whether the first line is three, four or six numbers between blanks.
+
+    Raises
+    ------
+    InputError
+        The columns may mean something else, or are no picks.
+    """
+    return meaning(file) == "coords"
 
 
 def read(file: PickFile) -> Picks:
@@ -33,30 +40,21 @@ def read(file: PickFile) -> Picks:
     """
     where = str(file.path)
     rows = split_lines(file.text, where)
-    if len(rows[0]) not in {3, 6}:
+    if len(rows[0]) not in _FIELDS:
         raise InputError(
-            "a line must be x y z, or x y z and three angles",
+            "a line must be x y z, x y z score, or x y z and three angles",
             where=where,
             found=" ".join(rows[0])[:60],
         )
-    fields = {name: [row[n] for row in rows] for n, name in enumerate(_FIELDS[: len(rows[0])])}
-    rotations = None
-    if "rot" in fields:
-        angles = column_numbers(fields, _FIELDS[3:], where)
-        rotations = euler_matrices(angles)
+    names = _FIELDS[len(rows[0])]
+    log.info(f"{where}: columns are taken for {' '.join(names)}")
+    fields = {name: [row[n] for row in rows] for n, name in enumerate(names)}
+    angles = angles_or_none(fields, _ANGLES, where) if "rot" in fields else None
     return Picks(
         path=file.path,
         producer="coords",
         particles=source_table(fields, file.path),
         tomograms=np.full(len(rows), "", dtype=object),
-        coordinates=column_numbers(fields, _FIELDS[:3], where),
-        rotations=rotations,
+        coordinates=column_numbers(fields, _AXES, where),
+        rotations=None if angles is None else euler_matrices(angles),
     )
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

@@ -1,17 +1,22 @@
 """copick picks (JSON): locations in Angstrom from the first voxel, of one object in one run.
 
 The translation of transformation_ is added to the location; its rotation turns the object into the
-tomogram (copick, models.py).
+tomogram (copick, models.py). Some programs repeat the location as the translation: it counts once.
 """
+
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
+from halcmd.console import log
 from halcmd.errors import InputError
 from halcmd.importers.json_points import location, matrix, parse, plain
 from halcmd.importers.pick_file import PickFile
 from halcmd.importers.picks import Picks, source_table
 
-_IDENTITY = np.eye(4)
+_TRANSFORMATION = "transformation_"
+_SAME_ANGSTROM = 1e-3
 
 
 def recognises(file: PickFile) -> bool:
@@ -47,13 +52,9 @@ def read(file: PickFile) -> Picks:
             hint="--coords pixel with a CSV file, or export them in Angstrom",
         )
     places = [f"{where}, point {n}" for n in range(1, len(points) + 1)]
-    coordinates = [location(p, place) for p, place in zip(points, places, strict=True)]
-    poses = np.array(
-        [
-            matrix(p.get("transformation_", _IDENTITY), 4, "transformation_", place)
-            for p, place in zip(points, places, strict=True)
-        ]
-    )
+    coordinates = np.array([location(p, place) for p, place in zip(points, places, strict=True)])
+    poses = _poses(points, places)
+    trusted = poses is not None and found.get("trust_orientation", True) is not False
     name = str(found.get("pickable_object_name"))
     fields = {axis: [plain(point["location"][axis]) for point in points] for axis in "xyz"}
     fields |= {key: [plain(point.get(key)) for point in points] for key in ("instance_id", "score")}
@@ -67,9 +68,34 @@ def read(file: PickFile) -> Picks:
         producer="copick",
         particles=source_table(fields, file.path),
         tomograms=np.full(len(points), run if isinstance(run, str) else "", dtype=object),
-        coordinates=np.array(coordinates),
+        coordinates=coordinates,
         unit="angstrom",
-        shifts=poses[:, :3, 3] if np.any(poses[:, :3, 3]) else None,
-        rotations=poses[:, :3, :3],
+        shifts=None if poses is None else _shifts(poses[:, :3, 3], coordinates, where),
+        rotations=poses[:, :3, :3] if poses is not None and trusted else None,
         classes=np.full(len(points), name, dtype=object),
     )
+
+
+def _poses(points: Sequence[Mapping[str, Any]], places: Sequence[str]) -> np.ndarray | None:
+    """transformation_ of each point, shape (n, 4, 4); None where no point has one."""
+    stated = [point.get(_TRANSFORMATION) for point in points]
+    if all(value is None for value in stated):
+        return None
+    return np.array(
+        [
+            np.eye(4) if value is None else matrix(value, 4, _TRANSFORMATION, place)
+            for value, place in zip(stated, places, strict=True)
+        ]
+    )
+
+
+def _shifts(translations: np.ndarray, coordinates: np.ndarray, where: str) -> np.ndarray | None:
+    """Translations to be added; None where there are none, or where they repeat the locations."""
+    if not translations.any():
+        return None
+    if np.abs(translations - coordinates).max() > _SAME_ANGSTROM:
+        return translations
+    log.warning(
+        f"{where}: the translations of {_TRANSFORMATION} repeat the locations and are left out"
+    )
+    return None

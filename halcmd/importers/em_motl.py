@@ -12,7 +12,12 @@ from scipy.spatial.transform import Rotation
 from halcmd.errors import InputError
 from halcmd.importers.pick_file import PickFile
 from halcmd.importers.picks import Picks, source_table
-from halcmd.importers.text_rows import column_numbers, whole_numbers
+from halcmd.importers.text_rows import (
+    angles_or_none,
+    class_names,
+    column_numbers,
+    tomogram_numbers,
+)
 
 _HEADER_BYTES = 512
 _ROWS = 20
@@ -40,7 +45,7 @@ def read(file: PickFile) -> Picks:
     Raises
     ------
     InputError
-        The file is cut off, of another kind, or a value is no number.
+        The file is cut off, of another kind, or a coordinate or shift is no number.
     """
     where = str(file.path)
     if not recognises(file):
@@ -61,21 +66,22 @@ def read(file: PickFile) -> Picks:
     order = ">" if file.data[0] in _BIG_ENDIAN else "<"
     values = np.frombuffer(file.data, f"{order}f4", offset=_HEADER_BYTES).reshape(rows, columns)
     fields = {name: [_text(v) for v in values[:, n]] for n, name in enumerate(_FIELDS)}
-    angles = column_numbers(fields, ("phi", "theta", "psi"), where)
+    angles = angles_or_none(fields, ("phi", "theta", "psi"), where)
+    rotations = None
+    if angles is not None:
+        # TOM turns the reference by phi about z, theta about x, psi about z, axes fixed.
+        rotations = Rotation.from_euler("zxz", angles, degrees=True).as_matrix()
     return Picks(
         path=file.path,
         producer="em",
         particles=source_table(fields, file.path),
-        tomograms=np.array(
-            [str(n) for n in whole_numbers(fields["tomogram"], "tomogram", where)], dtype=object
-        ),
+        tomograms=tomogram_numbers(fields["tomogram"], "tomogram", where),
         coordinates=column_numbers(fields, ("x", "y", "z"), where),
         origin=np.ones(3),
         shifts=column_numbers(fields, ("x_shift", "y_shift", "z_shift"), where),
         shifts_in_pixels=True,
-        # TOM turns the reference by phi about z, theta about x, psi about z, axes fixed.
-        rotations=Rotation.from_euler("zxz", angles, degrees=True).as_matrix(),
-        classes=np.array([str(n) for n in whole_numbers(fields["class"], "class", where)], object),
+        rotations=rotations,
+        classes=class_names(fields["class"]),
     )
 
 

@@ -1,18 +1,27 @@
 """What a table of picks, particles or tomograms is, as ``halcmd info`` prints it."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from halcmd.errors import InputError
-from halcmd.formats.star import Star
+from halcmd.errors import InputError, first_few
+from halcmd.formats.mrc import open_volume
+from halcmd.formats.star import Star, Table
 from halcmd.importers import IMPORTERS
+from halcmd.importers.labels import label_counts
 from halcmd.importers.optimisation_set import NamedFiles, named_files
-from halcmd.importers.pick_file import PickFile, open_pick_file, recognise
+from halcmd.importers.pick_file import (
+    NO_COORDINATES,
+    READY,
+    PickFile,
+    open_pick_file,
+    recognise,
+)
 from halcmd.importers.picks import Picks
+from halcmd.importers.placement import Placement, check_placement
 from halcmd.importers.positions import place
 from halcmd.importers.relion_columns import detector_pixels, image_pixels
 from halcmd.importers.tomograms import VOLUME_COLUMNS, find_tomograms
@@ -21,6 +30,7 @@ from halcmd.pixel_size import optics_values
 from halcmd.registry import load
 
 Facts = dict[str, Any]
+_T = TypeVar("_T")
 
 
 def table_facts(
@@ -40,7 +50,7 @@ def table_facts(
     Raises
     ------
     InputError
-        It cannot be read.
+        It cannot be read, or holds neither picks, nor subtomograms, nor tomograms.
     """
     file = open_pick_file(path)
     star = file.star
@@ -74,28 +84,35 @@ def _optimisation_set(
 def _picks(file: PickFile, tomograms: Sequence[Path], pixel_size: float | None) -> Facts:
     try:
         key = recognise(file)
-    except InputError as error:
-        if not _has_particles(file):
+    except InputError:
+        ready = _subtomograms(file)
+        if ready is None:
             raise
-        assert file.star is not None
-        facts = _particles(particles_of(file.star), None)
-        facts["warnings"].append(f"{error.message}: {error.hint}")
+        facts = _particles(ready, None)
+        facts["warnings"].append(f"{NO_COORDINATES}; {READY}")
         return facts
     picks: Picks = load(IMPORTERS, key, "format").read(file)
     facts = _particles(picks.particles, picks) | {"file": str(file.path)}
     if tomograms:
-        facts["placement"] = _placement(picks, tomograms, pixel_size)
+        facts["placement"] = _placement(picks, tomograms, pixel_size, facts["warnings"])
     return facts
 
 
-def _has_particles(file: PickFile) -> bool:
-    """Whether there are particles that are no picks: without coordinates, or in two dimensions."""
-    names = {"halParticleId", "halImageName", "rlnImageName", "rlnCoordinateX"}
-    tables = file.star.tables if file.star is not None else ()
-    return any(names & set(table.labels) for table in tables)
+def _subtomograms(file: PickFile) -> Particles | None:
+    """Particles that need no coordinates: of halcmd, or with volumes as their images."""
+    names = {"halParticleId", "halImageName", "rlnImageName"}
+    if file.star is None or not any(names & set(table.labels) for table in file.star.tables):
+        return None
+    particles = particles_of(file.star)
+    if particles.has("halParticleId") or particles.has("halImageName"):
+        return particles
+    is_flat = particles.has("rlnCoordinateX") or _images(particles, [])["kind"] == "stack2d"
+    return particles if particles.has("rlnImageName") and not is_flat else None
 
 
-def _placement(picks: Picks, tomograms: Sequence[Path], pixel_size: float | None) -> Facts:
+def _placement(
+    picks: Picks, tomograms: Sequence[Path], pixel_size: float | None, warnings: list[str]
+) -> Facts:
     """For each tomogram: how its picks were read, and where they lie."""
     names, found = find_tomograms(
         picks.tomograms,
@@ -104,6 +121,9 @@ def _placement(picks: Picks, tomograms: Sequence[Path], pixel_size: float | None
         stems=np.full(len(picks.tomograms), picks.path.stem, dtype=object),
         pixel_size=pixel_size,
     )
+    groups = list(place(picks, names, found))
+    for group in groups:
+        _warn_of_outside(group, picks, warnings)
     return {
         group.tomogram.name: {
             "picks": len(group.rows),
@@ -115,8 +135,16 @@ def _placement(picks: Picks, tomograms: Sequence[Path], pixel_size: float | None
             "min": group.voxels.min(axis=0).round(3).tolist(),
             "max": group.voxels.max(axis=0).round(3).tolist(),
         }
-        for group in place(picks, names, found)
+        for group in groups
     }
+
+
+def _warn_of_outside(group: Placement, picks: Picks, warnings: list[str]) -> None:
+    """What extract says of picks outside; that it stops where all are is a warning here."""
+    try:
+        check_placement(group, producer=picks.producer, where=str(picks.path))
+    except InputError as error:
+        warnings.append(f"{error.where}: {error.message} ({error.found}); {error.hint}")
 
 
 def _particles(particles: Particles, picks: Picks | None) -> Facts:
@@ -133,13 +161,11 @@ def _particles(particles: Particles, picks: Picks | None) -> Facts:
         "tomograms": _counts(particles, picks),
         "coordinates": _coordinates(picks, warnings),
         "images": images,
-        "labels": dict(sorted(Counter(particles.labels).items())),
+        **label_counts(particles, picks),
         "warnings": warnings,
     }
     if picks is not None:
         facts["shifts"] = _shifts(picks)
-    if picks is not None and picks.classes is not None:
-        facts["classes"] = dict(sorted(Counter(picks.classes.tolist()).items()))
     if particles.has("halSplit"):
         facts["split"] = dict(Counter(particles.text("halSplit")))
     return facts
@@ -199,65 +225,122 @@ def _images(particles: Particles, warnings: list[str]) -> Facts:
     if column is None:
         return facts
     first = str(particles.text(column)[0])
-    own = column == "halImageName"
-    facts["kind"] = "single" if "@" not in first else "stack"
-    if not own and (first.endswith(".mrcs") or _dimension(particles) == 2):
-        facts["kind"] = "stack2d"
-    facts["pixel_size"], facts["pixel_size_from"] = _image_pixel_size(particles)
-    if particles.has("halImageSize"):
-        facts["box"] = int(particles.number("halImageSize")[0])
-    elif (edges := optics_values(particles, "rlnImageSize")) is not None:
-        facts["box"] = int(edges[0])
     path = Path(first.rsplit("@", 1)[-1])
     folders = (Path(), *(particles.path.absolute().parents if particles.path else ()))
-    if not any((folder / path).exists() for folder in folders):
+    there = next((folder / path for folder in folders if (folder / path).exists()), None)
+    if there is None:
         warnings.append(f"{path} is not there; run halcmd in the project folder")
+    facts["kind"] = "single" if "@" not in first else "stack"
+    if column == "rlnImageName" and _is_flat(particles, first, there, warnings):
+        facts["kind"] = "stack2d"
+    known = _or_warning(lambda: _image_pixel_size(particles, warnings), warnings)
+    facts["pixel_size"], facts["pixel_size_from"] = known or (None, None)
+    label = "rlnImageSize" if not particles.has("halImageSize") else "halImageSize"
+    box = _first_number(particles, label, warnings)
+    facts["box"] = None if box is None else int(box)
     return facts
 
 
-def _image_pixel_size(particles: Particles) -> tuple[float | None, str | None]:
+def _is_flat(particles: Particles, first: str, path: Path | None, warnings: list[str]) -> bool:
+    """Whether images have two dimensions: by the table, else by their file, else by its name."""
+    dimension = _first_number(particles, "rlnImageDimensionality", warnings)
+    if dimension in {2, 3}:
+        return dimension == 2
+    if "@" not in first and not first.endswith(".mrcs"):
+        return False
+    volume = None if path is None else _or_warning(lambda: open_volume(path), warnings)
+    return volume is None or volume.kind == "image_stack"
+
+
+def _image_pixel_size(particles: Particles, warnings: list[str]) -> tuple[float | None, str | None]:
     """Angstrom and the column that says so; the first row counts."""
-    if particles.has("halImagePixelSize"):
-        return float(particles.number("halImagePixelSize")[0]), "halImagePixelSize"
-    sizes = optics_values(particles, "rlnImagePixelSize")
-    if sizes is not None:
-        return float(sizes[0]), "rlnImagePixelSize"
+    for label in ("halImagePixelSize", "rlnImagePixelSize"):
+        size = _first_number(particles, label, warnings)
+        if size is not None:
+            return size, label
     stated = image_pixels(particles) or detector_pixels(particles)
     if stated is None or stated.sizes is None:
         return None, None
     return float(stated.sizes[0]), stated.source
 
 
-def _dimension(particles: Particles) -> int | None:
-    values = optics_values(particles, "rlnImageDimensionality")
-    return int(values[0]) if values is not None else None
+def _first_number(particles: Particles, label: str, warnings: list[str]) -> float | None:
+    """The first row's number, of the particles or of their optics groups; None where there is none.
+
+    A column with something else than a number in that row is a warning.
+    """
+
+    def read() -> np.ndarray | None:
+        return particles.number(label) if particles.has(label) else optics_values(particles, label)
+
+    values = _or_warning(read, warnings)
+    if values is None:
+        return None
+    if np.isfinite(values[0]):
+        return float(values[0])
+    warnings.append(f"{label} is no number")
+    return None
+
+
+def _or_warning(read: Callable[[], _T], warnings: list[str]) -> _T | None:
+    """What a function returns; None and a warning where it cannot be read."""
+    try:
+        return read()
+    except InputError as error:
+        warnings.append(f"{error.message} ({error.where})")
+        return None
 
 
 def _tomograms(star: Star) -> Facts:
     """Names, sizes in pixels of the tilt series, voxel sizes and which volumes there are."""
     table = star.table("global")
     assert table is not None
+    warnings: list[str] = []
 
-    def numbers(label: str) -> list[float]:
-        return numbers_of(table, label, star.path).tolist() if label in table else []
+    def column(label: str) -> np.ndarray:
+        return _numbers(table, label, star.path, warnings)
 
-    pixels, binnings = numbers("rlnTomoTiltSeriesPixelSize"), numbers("rlnTomoTomogramBinning")
-    axes = [numbers(f"rlnTomoSize{axis}") for axis in "XYZ"]
-    sizes = [[int(edge) for edge in edges] for edges in zip(*axes, strict=True)]
     volumes = [label for label in table.labels if label in VOLUME_COLUMNS]
-    if not binnings and volumes:
-        binnings = [1.0] * len(pixels)
-    voxels = [s * b for s, b in zip(pixels, binnings, strict=False)]
-    return {
+    pixels, binnings = column("rlnTomoTiltSeriesPixelSize"), column("rlnTomoTomogramBinning")
+    if volumes and "rlnTomoTomogramBinning" not in table:
+        binnings = np.ones(len(table))
+    sizes = np.stack([column(f"rlnTomoSize{axis}") for axis in "XYZ"], axis=1)
+    whole = sizes[np.isfinite(sizes).all(axis=1)].astype(int)
+    facts: Facts = {
         "file": str(star.path),
         "type": "tomograms",
         "producer": "relion",
         "tomograms": dict.fromkeys(table.column("rlnTomoName"), 1),
-        "tilt_series_pixel_size": sorted({round(size, 5) for size in pixels}),
-        "size": [list(size) for size in sorted({tuple(size) for size in sizes})],
-        "binning": sorted(set(binnings)),
-        "voxel_size": sorted({round(voxel, 4) for voxel in voxels}),
+        "tilt_series_pixel_size": _distinct(pixels.round(5)),
+        "size": [list(size) for size in sorted(set(map(tuple, whole.tolist())))],
+        "binning": _distinct(binnings),
+        "voxel_size": _distinct((pixels * binnings).round(4)),
         "volumes": volumes,
         "columns": table.labels,
-        "warnings": [],
+        "warnings": warnings,
     }
+    if "rlnTomoTiltSeriesStarFile" in table and not (volumes or facts["size"]):
+        warnings.append(
+            "these are tilt series, not tomograms: as --tomograms give the tomograms.star of the "
+            "reconstruction job, or this file and the folder of the tomograms"
+        )
+        return facts | {"type": "tilt_series"}
+    return facts
+
+
+def _numbers(table: Table, label: str, path: Path | None, warnings: list[str]) -> np.ndarray:
+    """A column as numbers, shape (n,); nan, with a warning, where it has none."""
+    if label not in table:
+        return np.full(len(table), np.nan)
+    values = _or_warning(lambda: numbers_of(table, label, path), warnings)
+    if values is None:
+        return np.full(len(table), np.nan)
+    bad = np.flatnonzero(~np.isfinite(values))
+    if len(bad):
+        names = np.array(table.column("rlnTomoName"), dtype=object)[bad]
+        warnings.append(f"{label} is missing for {first_few(names)}")
+    return values
+
+
+def _distinct(values: np.ndarray) -> list[float]:
+    return sorted(set(values[np.isfinite(values)].tolist()))

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from halcmd.console import log
 from halcmd.errors import InputError
 from halcmd.importers.pick_file import PickFile
 from halcmd.importers.picks import VOXELS, Picks, Reading, source_table
@@ -57,7 +58,9 @@ def read(file: PickFile) -> Picks:
     bad = np.flatnonzero(~np.isfinite(points).all(axis=1))
     if len(bad):
         raise InputError("a point is not finite", where=f"{where}, point {bad[0] + 1}")
+    contours = [contour for contour in contours if len(contour.points)]
     counts = [len(contour.points) for contour in contours]
+    classes = _classes({contour.object: contour.name for contour in contours}, where)
     fields = {
         "object": np.repeat([str(c.object) for c in contours], counts).tolist(),
         "contour": np.repeat([str(c.contour) for c in contours], counts).tolist(),
@@ -71,8 +74,21 @@ def read(file: PickFile) -> Picks:
         coordinates=points,
         readings=(_reading(file.data, len(points)),),
         origin=np.array(FIRST_VOXEL),
-        classes=np.repeat([c.name for c in contours], counts).astype(object),
+        classes=np.repeat([classes[c.object] for c in contours], counts).astype(object),
     )
+
+
+def _classes(names: dict[int, str], where: str) -> dict[int, str]:
+    """Number of each object to its class: the name, with the number where it stands already."""
+    classes: dict[int, str] = {}
+    for number, name in names.items():
+        found = name
+        while found in classes.values() or (found != name and found in names.values()):
+            found = f"{found}_{number}"
+        if found != name:
+            log.info(f"{where}: object {number} is a second {name} and becomes class {found}")
+        classes[number] = found
+    return classes
 
 
 def _contours(data: bytes, where: str) -> Iterator[_Contour]:

@@ -1,12 +1,15 @@
 """Text of IMOD's model2point: [[object] contour] x y z in pixels; the first voxel is (0.5, 0.5, 0).
 
 Three columns look like any other coordinates and are taken for such; --format imod_text reads them.
+How four and five columns are told from others: number_columns.py.
 """
 
 import numpy as np
 
+from halcmd.console import log
 from halcmd.errors import InputError
 from halcmd.importers.imod import FIRST_VOXEL
+from halcmd.importers.number_columns import meaning
 from halcmd.importers.pick_file import PickFile
 from halcmd.importers.picks import Picks, source_table
 from halcmd.importers.text_rows import column_numbers, split_lines, whole_numbers
@@ -15,16 +18,14 @@ _FIELDS = ("object", "contour", "x", "y", "z")
 
 
 def recognises(file: PickFile) -> bool:
-    """Whether all lines are numbers of contours, and objects, before x y z."""
-    if file.star is not None or not file.text:
-        return False
-    try:
-        rows = split_lines(file.text, str(file.path))
-    except InputError:
-        return False
-    return len(rows[0]) in {4, 5} and all(
-        all(word.isdigit() for word in row[:-3]) and all(map(_is_number, row[-3:])) for row in rows
-    )
+    """Whether all lines are numbers of contours, and objects, before x y z.
+
+    Raises
+    ------
+    InputError
+        The columns may mean something else, or are no picks.
+    """
+    return meaning(file) == "imod_text"
 
 
 def read(file: PickFile) -> Picks:
@@ -44,6 +45,7 @@ def read(file: PickFile) -> Picks:
             found=" ".join(rows[0])[:60],
         )
     names = _FIELDS[-len(rows[0]) :]
+    log.info(f"{where}: columns are taken for IMOD's {' '.join(names)}")
     fields = {name: [row[n] for row in rows] for n, name in enumerate(names)}
     classes = None
     if "object" in fields:
@@ -58,11 +60,3 @@ def read(file: PickFile) -> Picks:
         origin=np.array(FIRST_VOXEL),
         classes=classes,
     )
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

@@ -1,8 +1,10 @@
 """Labels as other people and programs give them back: which row, which class."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,9 +13,9 @@ from halcmd.formats.files import read_text
 from halcmd.formats.star import Table
 from halcmd.importers import IMPORTERS
 from halcmd.importers.csv_table import read_rows, split_rows
-from halcmd.importers.pick_file import PickFile, open_pick_file, recognise
+from halcmd.importers.pick_file import PickFile, known_as, open_pick_file, recognise
 from halcmd.importers.picks import Picks, open_named
-from halcmd.particles import UNLABELLED, particles_of, valid_label
+from halcmd.particles import UNLABELLED, Particles, particles_of, valid_label
 from halcmd.registry import load
 
 ID_COLUMNS = ("halParticleId", "particle_id", "id")
@@ -77,8 +79,7 @@ def read_labels(
         There is no column with classes, or a class name is not allowed.
     """
     file, _ = open_named(path)
-    picks = _picks(file, name)
-    table = _table(file) if picks is None else picks.particles.table
+    picks, table = _contents(file, name)
     if one_label is not None:
         labels = [one_label] * len(table)
     else:
@@ -157,17 +158,63 @@ def _answers(table: Table, picks: Picks | None, column: str | None, path: Path) 
                 f"no column {column}", where=str(path), hint=did_you_mean(column, names)
             )
         return table.column(column if column in names else plain[_plain_name(column)])
-    found = next((plain[n] for name in LABEL_COLUMNS if (n := _plain_name(name)) in plain), None)
-    if found is not None:
-        return table.column(found)
-    if picks is not None and picks.classes is not None:
-        return [str(label) for label in picks.classes]
+    stated = stated_classes(table, picks)
+    if stated is not None:
+        return stated[1]
     raise InputError(
         "no column with labels",
         where=str(path),
         found=first_few(names, 6),
         hint="--label-column NAME, or --label CLASS for all rows of the file",
     )
+
+
+def stated_classes(table: Table, picks: Picks | None) -> tuple[str, list[str]] | None:
+    """Where a file has the class of each row, and the classes as they stand; None where nowhere.
+
+    The first column of halLabel, label, class, rlnClassNumber, else what the format has.
+    """
+    plain = {_plain_name(name): name for name in reversed(table.labels)}
+    found = next((plain[n] for name in LABEL_COLUMNS if (n := _plain_name(name)) in plain), None)
+    if found is not None:
+        return found, table.column(found)
+    if picks is not None and picks.classes is not None:
+        return "format", [str(label) for label in picks.classes]
+    return None
+
+
+def label_counts(particles: Particles, picks: Picks | None) -> dict[str, Any]:
+    """How many of each class, and which column says so: halLabel, else what the file itself has.
+
+    A table of halcmd without halLabel has no labels yet, whatever classes it came with; those are
+    counted apart.
+    """
+    own = stated_classes(particles.table.without(["halLabel"]), picks)
+    labelled = particles.has("halLabel")
+    if own is None or labelled or particles.has("halParticleId"):
+        column = "halLabel" if labelled else None
+        facts = {"labels": _counts(particles.labels), "labels_from": column}
+        if own is not None:
+            facts |= {"classes": _counts(own[1]), "classes_from": own[0]}
+        return facts
+    return {"labels": _counts(own[1]), "labels_from": own[0].removeprefix("halSource")}
+
+
+def _counts(classes: Iterable[str]) -> dict[str, int]:
+    """Counts by class; numbers in their order, before names."""
+    counts = Counter(_as_it_stands(text.strip()) for text in classes)
+    return {
+        name: counts[name]
+        for name in sorted(counts, key=lambda n: (int(n) if n.isdecimal() else np.inf, n))
+    }
+
+
+def _as_it_stands(label: str) -> str:
+    """A class, 1 for 1.000; ``unlabelled`` where there is no answer."""
+    if label.lower() in _NO_ANSWER:
+        return UNLABELLED
+    whole, point, rest = label.partition(".")
+    return whole if whole.isdecimal() and point and not rest.strip("0") else label
 
 
 def _plain_name(column: str) -> str:
@@ -206,12 +253,15 @@ def _first(table: Table, names: tuple[str, ...]) -> np.ndarray | None:
     return np.array(table.column(found), dtype=object) if found else None
 
 
-def _picks(file: PickFile, name: str) -> Picks | None:
-    """Coordinates, where an importer finds them; a file with ids or names needs none."""
+def _contents(file: PickFile, name: str) -> tuple[Picks | None, Table]:
+    """Coordinates, where an importer finds them, and the table; with ids or names it needs none."""
     try:
         picks: Picks = load(IMPORTERS, recognise(file, name), "format").read(file)
-    except InputError:
+    except InputError as reason:
         if name != "auto":
             raise
-        return None
-    return picks
+        try:
+            return None, _table(file)
+        except InputError as error:
+            raise (error if known_as(file) is None else reason) from None
+    return picks, picks.particles.table

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from halcmd.console import log
 from halcmd.errors import InputError
 from halcmd.formats.files import read_text
 from halcmd.importers.json_points import location, matrix, parse, plain
@@ -43,6 +44,8 @@ def read(file: PickFile) -> Picks:
     coordinates = [location(p, place) for p, place in zip(points, places, strict=True)]
     turned = [_ROTATION in point for point in points]
     rotations = None
+    if any(turned) and not all(turned):
+        log.warning(f"{where}: points without {_ROTATION}, so these picks have no orientations")
     if all(turned):
         rotations = np.array(
             [matrix(p[_ROTATION], 3, _ROTATION, at) for p, at in zip(points, places, strict=True)]
@@ -71,7 +74,11 @@ def _object_name(path: Path) -> str | None:
     beside = path.with_suffix(".json")
     if not beside.exists():
         return None
-    found = parse(read_text(beside), str(beside))
+    try:
+        found = parse(read_text(beside), str(beside))
+    except InputError as error:
+        log.warning(f"{path}: {beside.name} does not say what was annotated: {error.message}")
+        return None
     about = found.get("annotation_object") if isinstance(found, dict) else None
     name = about.get("name") if isinstance(about, dict) else None
     return "_".join(name.split()) if isinstance(name, str) and name.strip() else None

@@ -1,10 +1,17 @@
-"""Rows of plain text: lines split at white space, their numbers checked with row and column."""
+"""Rows of plain text: lines split at white space, their numbers checked with row and column.
+
+Only what a pick cannot do without is an error where it is missing; angles and classes are left out.
+"""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from halcmd.console import log
 from halcmd.errors import InputError
+from halcmd.particles import UNLABELLED
+
+_MISSING = {"", "na", "<na>", "none", "null"}
 
 
 def split_lines(text: str, where: str) -> list[list[str]]:
@@ -59,6 +66,61 @@ def whole_numbers(texts: Sequence[str], name: str, where: str) -> list[int]:
             f"{name} must be a whole number", where=f"{where}, row {row + 1}", found=texts[row]
         )
     return [int(value) for value in values]
+
+
+def tomogram_numbers(texts: Sequence[str], name: str, where: str) -> np.ndarray:
+    """Numbers of tomograms, such as ``24``, shape (n,), object of str; empty where none has one.
+
+    Raises
+    ------
+    InputError
+        Some rows have one, and others have none.
+    """
+    if not np.isfinite(numbers_or_nan(texts)).any():
+        return np.full(len(texts), "", dtype=object)
+    return np.array([str(number) for number in whole_numbers(texts, name, where)], dtype=object)
+
+
+def numbers_or_nan(texts: Sequence[str]) -> np.ndarray:
+    """Numbers of fields that may be missing, shape (n,), float64; ``nan`` where there is none."""
+    return np.array([_number(text) for text in texts])
+
+
+def angles_or_none(
+    fields: Mapping[str, Sequence[str]], names: Sequence[str], where: str
+) -> np.ndarray | None:
+    """Angles as one array, shape (n, 3); None, with a warning, where a row has none."""
+    angles = np.stack([numbers_or_nan(fields[name]) for name in names], axis=1)
+    missing = np.flatnonzero(~np.isfinite(angles).all(axis=1))
+    if not len(missing):
+        return angles
+    log.warning(
+        f"{where}: {len(missing):,} rows without angles (first: row {missing[0] + 1}), so these "
+        "picks have no orientations"
+    )
+    return None
+
+
+def class_names(texts: Sequence[str]) -> np.ndarray:
+    """Classes, shape (n,), object of str: 3 for 3.000, ``unlabelled`` where there is none."""
+    return np.array([_class_name(text.strip()) for text in texts], dtype=object)
+
+
+def _class_name(text: str) -> str:
+    value = _number(text)
+    if np.isfinite(value):
+        return str(int(value)) if value == int(value) else text
+    is_word = text.lower() not in _MISSING and not is_number(text)
+    return text if is_word else UNLABELLED
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is a number, nan and inf included."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _numbers(texts: Sequence[str], name: str, where: str) -> np.ndarray:

@@ -202,7 +202,11 @@ def _base(name: str) -> str:
 
 
 def _folder(path: Path) -> list[Entry]:
-    files = sorted(item for item in path.iterdir() if item.suffix in _VOLUME_SUFFIXES)
+    """The volumes of a folder; compressed ones, which opening refuses, where there is no other."""
+    items = sorted(path.iterdir())
+    files = [item for item in items if item.suffix in _VOLUME_SUFFIXES]
+    names = {tomogram_name(item.name) for item in files}
+    files += [item for item in items if _is_packed(item) and tomogram_name(item.name) not in names]
     if not files:
         raise InputError(
             "no tomograms in this folder",
@@ -210,6 +214,10 @@ def _folder(path: Path) -> list[Entry]:
             hint=f"files that end in {', '.join(_VOLUME_SUFFIXES)}",
         )
     return [Entry(item.name, item) for item in files]
+
+
+def _is_packed(path: Path) -> bool:
+    return path.suffix in {".gz", ".bz2"} and Path(path.stem).suffix in _VOLUME_SUFFIXES
 
 
 def _rows(path: Path) -> list[Entry]:

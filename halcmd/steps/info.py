@@ -1,14 +1,17 @@
 """What a file is: STAR, MRC, model, job folder; and what this installation can do."""
 
+import logging
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from halcmd import __version__
-from halcmd.errors import InputError
+from halcmd.console import log
+from halcmd.errors import HalcmdError, InputError
 from halcmd.formats.mrc import Volume, open_volume
 from halcmd.formats.relion_job import OUTPUTS, RUN_LOG, SETTINGS
 from halcmd.formats.star import read_star
@@ -62,12 +65,48 @@ def describe(
         It cannot be read.
     """
     if path.is_dir():
-        return _job(path)
-    if path.suffix in _MRC_SUFFIXES:
-        return _mrc(open_volume(path))
-    if path.suffix == ".safetensors":
-        return _model(path)
-    return table_facts(path, tomograms, pixel_size=pixel_size)
+        facts = _job(path)
+    elif path.suffix in _MRC_SUFFIXES:
+        facts = _mrc(open_volume(path))
+    elif path.suffix == ".safetensors":
+        facts = _model(path)
+    else:
+        with _held_back() as logged:
+            facts = table_facts(path, tomograms, pixel_size=pixel_size)
+        facts["warnings"] = list(dict.fromkeys([*facts["warnings"], *logged]))
+    plain: Facts = _without_nan(facts)
+    return plain
+
+
+@contextmanager
+def _held_back() -> Iterator[list[str]]:
+    """The texts of warnings that are logged meanwhile; nothing is printed, the facts have all."""
+    texts: list[str] = []
+
+    def keep(record: logging.LogRecord) -> bool:
+        if record.levelno == logging.WARNING:
+            texts.append(record.getMessage())
+        return record.levelno > logging.WARNING
+
+    log.addFilter(keep)
+    try:
+        yield texts
+    except HalcmdError:
+        log.removeFilter(keep)
+        for text in texts:
+            log.warning(text)
+        raise
+    finally:
+        log.removeFilter(keep)
+
+
+def _without_nan(value: Any) -> Any:
+    """The same with None for every number that is not finite, which JSON does not know."""
+    if isinstance(value, dict):
+        return {name: _without_nan(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(one) for one in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def _job(folder: Path) -> Facts:
@@ -153,6 +192,8 @@ def lines_of(facts: Facts, indent: int = 0) -> list[str]:
         label = " " * indent + name if indent else name.replace("_", " ")
         if isinstance(value, dict):
             lines += [label, *lines_of(value, indent + 2)]
+        elif isinstance(value, list) and value and name == "warnings":
+            lines += [f"{label if n == 0 else '':<18} {text}" for n, text in enumerate(value)]
         elif isinstance(value, list):
             lines.append(f"{label:<18} {', '.join(map(str, value)) or 'none'}")
         elif isinstance(value, float):

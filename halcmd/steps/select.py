@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 from halcmd.chance import keyed_uniform
 from halcmd.console import Advance, log, planned, progress
 from halcmd.errors import InputError, did_you_mean
-from halcmd.formats.mrc import single_path, write_singles
+from halcmd.formats.mrc_writing import single_path, write_singles
 from halcmd.formats.star import text_of
 from halcmd.importers.labels import read_ids
 from halcmd.particles import JUNK, NOT_TRAINED, UNLABELLED, Particles

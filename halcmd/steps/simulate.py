@@ -11,7 +11,7 @@ import torch
 from halcmd.console import log, planned, progress
 from halcmd.device import torch_generator
 from halcmd.errors import OptionError
-from halcmd.formats.mrc import volume_stack, write_volume
+from halcmd.formats.mrc_writing import volume_stack, write_volume
 from halcmd.formats.star import write_star
 from halcmd.imaging.densities import Density, built_in, from_files
 from halcmd.imaging.microscope import Instrument, instrument_for

@@ -187,6 +187,9 @@ def test_json_is_printed_for_every_end(in_tmp, end):
     facts = json.loads(result.stdout)
     assert facts["exit_code"] == codes[end]
     assert facts["error"]
+    assert list(facts) == ["error", "where", "found", "hint", "exit_code", "warnings"]
+    if end == "interrupt":
+        assert [facts[name] for name in ("where", "found", "hint")] == [None] * 3
     assert facts["warnings"] == []
 
 
@@ -535,5 +538,12 @@ def test_real_errors_have_their_codes(shared, in_tmp):
     assert "no such file" in halcmd(*missing, code=1)["error"]
     odd = ("extract", "--i", picks, "--tomograms", picks.with_name("13pf_MT.mrc"), "--box", 15)
     assert "even" in halcmd(*odd, "--o", "A", code=2)["error"]
-    assert "no such file" in halcmd("info", "no.star", code=1)["error"]
+    error = halcmd("info", "no.star", code=1)
+    assert "no such file" in error["error"]
+    assert (error["where"], error["found"], error["exit_code"]) == ("no.star", None, 1)
+    flat = halcmd("info", shared / "star" / "neg_spa_relion5.star", code=1)
+    assert "no rlnCoordinateZ" in flat["error"]
+    assert str(flat["where"]).endswith("neg_spa_relion5.star")
+    assert "data_particles" in str(flat["found"])
+    assert "picks in tomograms" in str(flat["hint"])
     assert not Path("A").exists()

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from halcmd.errors import DataError, InputError
-from halcmd.formats.mrc import open_volume, volume_stack, write_singles, write_stack, write_volume
+from halcmd.formats.mrc import open_volume
+from halcmd.formats.mrc_writing import volume_stack, write_singles, write_stack, write_volume
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.int16, np.float32, np.uint16, np.float16])

@@ -180,6 +180,8 @@ def test_a_coordinate_that_is_none_names_its_row(tmp_path, key, value):
 
 
 PIPELINE = "data_pipeline_general\n\n_rlnPipeLineJobCounter 3\n"
+OPTIMISER = "data_optimiser_general\n\n_rlnExperimentalDataStarFile run_it025_data.star\n"
+FLAT = f"{OPTICS}_rlnImageDimensionality\n1 2\n\ndata_particles\nloop_\n_rlnImageName\na.mrc\n"
 SERIES = "data_T\nloop_\n_rlnMicrographName\n_rlnTomoNominalStageTiltAngle\na.mrc 3.0\n"
 
 
@@ -191,8 +193,33 @@ SERIES = "data_T\nloop_\n_rlnMicrographName\n_rlnTomoNominalStageTiltAngle\na.mr
         ("data_\nloop_\n_rlnImageName\n1@a.mrcs\n", "of micrographs", "in tomograms"),
         ("data_\nloop_\n_rlnMicrographName\na.mrc\n", "but no coordinates", "rlnCoordinateX"),
         ("data_global\nloop_\n_rlnTomoName\n_rlnTomoSizeX\nT 9\n", "tomograms", "--tomograms"),
-        (SERIES, "a tilt series", "--tomograms"),
+        ("data_global\nloop_\n_rlnTomoTomogramBinning\n8\n", "tomograms", "--tomograms"),
+        (
+            "data_\nloop_\n_rlnTomoName\n_rlnTomoTiltSeriesStarFile\nT T.star\n",
+            "tilt",
+            "of the rec",
+        ),
+        (SERIES, "a tilt series", "tomograms.star of the reconstruction"),
+        ("data_\nloop_\n_wrpMovieName\na.mrc\n", "series of Warp", "tomograms.star of the rec"),
+        ("data_stopgap_wedgelist\nloop_\n_tilt_angle\n3\n", "a wedge list", "motive list"),
+        ("data_\n\n_rlnTomoTomogramsFile t.star\n", "names no particles", "as --tomograms"),
         (PIPELINE, "list of jobs", "particles.star"),
+        ("data_\nloop_\n_rlnPipeLineNodeName\na.star\n", "RELION job wrote", "particles.star"),
+        ("data_job\n\n_rlnJobIsContinue 0\n", "settings of a RELION job", "particles.star"),
+        (OPTIMISER, "an optimiser file", "run_itNNN_data.star"),
+        ("data_\n\n_rlnIs3DSampling 1\n", "a sampling file", "run_itNNN_data.star"),
+        ("data_\n\n_rlnFinalResolution 9\n", "a postprocessing file", "particles.star"),
+        ("data_fsc\nloop_\n_rlnSpectralIndex\n0\n", "a resolution curve", "particles.star"),
+        ("data_\nloop_\n_rlnResolutionSquared\n0\n", "a Guinier plot", "particles.star"),
+        ("data_\n\n_rlnMaskName mask.mrc\n", "names a mask", "rlnCoordinateX"),
+        ("data_\n\n_rlnParticleNumber 1\n", "trajectories", "particles.star"),
+        ("data_\nloop_\n_rlnTomoManifoldParams\n[1]\n", "manifolds", "picked on them"),
+        ("data_\nloop_\n_rlnMicrographCoordinates\na.star\n", "files of micrographs", "tomograms"),
+        ("data_\nloop_\n_rlnTomoParticleName\nT/1\n", "have no coordinates", "rlnCoordinateX"),
+        ("data_\nloop_\n_halParticleId\nT/1\n", "have no coordinates", "the next step"),
+        (f"data_\nloop_\n{CENTRED[:29]}1\n", "there is no rlnCenteredCoordinateYAngst", "Y"),
+        (FLAT, "images in two dimensions", "in tomograms"),
+        ("data_\n", "has no columns", "rlnCoordinateX"),
         ("data_\nloop_\n_rlnSelected\n1\n", "selected classes", "particles.star"),
         ("loop_\n_rlnCoordinateX\n1\n", "no line data_", "data_particles"),
         ("tag x y\n1 2 3\n", "not recognised", "CSV"),
@@ -206,6 +233,61 @@ def test_what_no_importer_can_place_is_refused_with_its_reason(tmp_path, text, r
         read_picks([path])
     assert "picks.star" in str(error.value.where)
     assert remedy in str(error.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason", "remedy"),
+    [
+        ("tomograms.doc", "1 a/TS_01.mrc\n2 a/TS_02.mrc\n", "Dynamo's list", ".tbl"),
+        ("tomograms.vll", "a/TS_01.mrc\n", "Dynamo's list", ".tbl"),
+        ("T.mdoc", "PixelSpacing = 1\n\n[ZValue = 0]\n", "a tilt series", "--tomograms"),
+        ("T.tlt", "-60.0\n-57.0\n", "a tilt series", "--tomograms"),
+        ("p.csv", "x,y,z\n1,two,3\n", "y must be a number", "None"),
+    ],
+)
+def test_text_that_is_no_picks_is_refused_with_its_reason(tmp_path, name, text, reason, remedy):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=reason) as error:
+        read_picks([tmp_path / name])
+    assert name in str(error.value.where)
+    assert remedy in str(error.value.hint)
+
+
+@pytest.mark.parametrize("name", IMPORTERS)
+@pytest.mark.parametrize("key", IMPORTERS)
+def test_no_format_that_is_forced_ends_in_a_traceback(tmp_path, name, key):
+    path = written(tmp_path, key)
+    try:
+        read_picks([path], name=name)
+    except InputError as error:
+        assert str(path) in str(error.where)  # noqa: PT017
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "kinds"),
+    [
+        ("relion5", "csv", "reads a STAR file, and this is plain text"),
+        ("stopgap", "em", "reads a STAR file, and this is a binary file"),
+        ("imod", "relion5", "reads a binary file, and this is a STAR file"),
+        ("em", "coords", "reads a binary file, and this is plain text"),
+        ("dynamo", "relion30", "reads plain text, and this is a STAR file"),
+        ("copick", "imod", "reads plain text, and this is a binary file"),
+    ],
+)
+def test_a_forced_format_of_another_kind_names_the_right_one(tmp_path, name, key, kinds):
+    path = written(tmp_path, key)
+    with pytest.raises(InputError, match=f"--format {name} {kinds}") as error:
+        read_picks([path], name=name)
+    assert error.value.where == str(path)
+    assert error.value.found
+    assert error.value.hint == f"--format {key}, or no --format"
+
+
+def test_a_forced_format_on_something_else_says_what_that_is(tmp_path):
+    (tmp_path / "job.star").write_text("data_job\n\n_rlnJobIsContinue 0\n")
+    with pytest.raises(InputError, match="--format coords reads plain text") as error:
+        read_picks([tmp_path / "job.star"], name="coords")
+    assert error.value.hint == "its particles.star"
 
 
 def test_an_unknown_format_suggests_the_near_one(tmp_path):

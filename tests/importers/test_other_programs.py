@@ -1,7 +1,9 @@
 """Picks of programs that write no RELION STAR files, against hand-made files and other readers."""
 
 import json
+import logging
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 import dynamotable
@@ -17,6 +19,19 @@ from halcmd.formats.mrc import Volume
 from halcmd.importers.picks import Picks, read_picks
 from halcmd.importers.positions import resolve_positions
 from halcmd.importers.tomograms import Tomogram
+
+
+@pytest.fixture(autouse=True)
+def _log(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Let pytest see what halcmd logs."""
+    caplog.set_level(logging.INFO, logger="halcmd")
+    logging.getLogger("halcmd").addHandler(caplog.handler)
+    yield
+    logging.getLogger("halcmd").removeHandler(caplog.handler)
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> str:
+    return "\n".join(r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING)
 
 
 def read(path: Path, content: str | bytes, **options: object) -> Picks:
@@ -44,9 +59,9 @@ def assert_pose(rotation: np.ndarray, reference: object, particle: object) -> No
 
 
 def dynamo_row(**values: float) -> str:
-    row = ["0"] * 35
-    places = {"dx": 4, "dy": 5, "dz": 6, "tdrot": 7, "tilt": 8, "narot": 9, "tomo": 20}
-    places |= {"klass": 22, "x": 24, "y": 25, "z": 26}
+    row = ["0"] * 36
+    places = {"dx": 4, "dy": 5, "dz": 6, "tdrot": 7, "tilt": 8, "narot": 9, "cc": 10, "tomo": 20}
+    places |= {"klass": 22, "x": 24, "y": 25, "z": 26, "apix": 36}
     for name, value in values.items():
         row[places[name] - 1] = str(value)
     return " ".join(row)
@@ -64,7 +79,7 @@ def test_dynamo_adds_its_shifts_and_needs_no_map(tmp_path):
     ("name", "text"),
     [
         ("t.doc", "1 /data/TS_01.mrc\n3 /data/TS 03.mrc\n"),
-        ("t.vll", "/data/TS_01.mrc\n/data/TS_02.mrc\n> /data/TS 03.mrc\n"),
+        ("t.vll", "/data/TS_01.mrc\n/data/TS_02.mrc\n/data/TS 03.mrc\n"),
     ],
 )
 def test_dynamo_maps_of_the_same_stem_name_the_tomogram(tmp_path, name, text):
@@ -72,6 +87,115 @@ def test_dynamo_maps_of_the_same_stem_name_the_tomogram(tmp_path, name, text):
     (tmp_path / "other.doc").write_text("3 wrong.mrc\n")
     picks = read(tmp_path / "t.tbl", dynamo_row(tomo=3, x=1, y=1, z=1))
     assert picks.tomograms.tolist() == ["/data/TS 03.mrc"]
+
+
+VOLUMES = """# all of the grid
+a.mrc
+> a_to_crop.mrc
+* index = 7
+* apix = 1.2
+
+b.mrc
+! b_model.omd
+# mixed
+c.mrc
+*index=12
+d.mrc
+"""
+
+
+def test_a_volume_list_of_dynamo_holds_volumes_in_its_bare_lines_only(tmp_path, caplog):
+    """Dynamo wiki, Volume_list_file: a number is the place in the list, or what index says."""
+    (tmp_path / "t.vll").write_text(VOLUMES)
+    rows = [dynamo_row(tomo=n, x=1, y=1, z=1) for n in (7, 2, 12, 4)]
+    picks = read(tmp_path / "t.tbl", "\n".join(rows))
+    assert picks.tomograms.tolist() == ["a.mrc", "b.mrc", "c.mrc", "d.mrc"]
+    assert "t.vll" in caplog.text
+    assert not warnings(caplog)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("a.mrc\n* index = 2\nb.mrc\n", "two tomograms have the number 2"),
+        ("a.mrc\n* index = x\n", "index must be a whole number"),
+    ],
+)
+def test_a_volume_list_of_dynamo_with_a_fault_is_refused(tmp_path, text, reason):
+    (tmp_path / "t.vll").write_text(text)
+    with pytest.raises(InputError, match=reason) as error:
+        read(tmp_path / "t.tbl", dynamo_row(tomo=2, x=1, y=1, z=1))
+    assert "t.vll" in str(error.value.where)
+
+
+@pytest.mark.parametrize(
+    ("maps", "taken"),
+    [
+        ({"some.doc": "3 c.mrc\n"}, "some.doc"),
+        ({"some.vll": "a.mrc\nb.mrc\nc.mrc\n"}, "some.vll"),
+        ({"indices_column20.doc": "3 c.mrc\n", "some.doc": "3 d.mrc\n"}, "indices_column20.doc"),
+        ({"some.doc": "3 c.mrc\n", "u.doc": "3 d.mrc\n", "u.tbl": ""}, "some.doc"),
+    ],
+)
+def test_dynamo_takes_the_one_map_of_another_name_and_says_so(tmp_path, caplog, maps, taken):
+    for name, text in maps.items():
+        (tmp_path / name).write_text(text)
+    picks = read(tmp_path / "t.tbl", dynamo_row(tomo=3, x=1, y=1, z=1))
+    assert picks.tomograms.tolist() == ["c.mrc"]
+    assert taken in caplog.text
+    assert not warnings(caplog)
+
+
+@pytest.mark.parametrize(
+    ("maps", "words"),
+    [
+        ({"a.doc": "3 c.mrc\n", "b.vll": "c.mrc\n"}, ["a.doc, b.vll", "none is taken", "t.doc"]),
+        ({"a.doc": "4 d.mrc\n"}, ["a.doc", "no tomogram 3"]),
+        ({"a.doc": "Dear all, 3 tomograms\n"}, ["a.doc", "left out"]),
+        ({"u.doc": "3 c.mrc\n", "u.tbl": ""}, []),
+        ({}, []),
+    ],
+)
+def test_dynamo_guesses_no_map(tmp_path, caplog, maps, words):
+    for name, text in maps.items():
+        (tmp_path / name).write_text(text)
+    picks = read(tmp_path / "t.tbl", dynamo_row(tomo=3, x=1, y=1, z=1))
+    assert picks.tomograms.tolist() == ["3"]
+    assert all(word in warnings(caplog) for word in words)
+    assert bool(warnings(caplog)) == bool(words)
+
+
+def test_dynamo_refuses_only_for_what_a_pick_needs(tmp_path, caplog):
+    """MATLAB's NaN means not set."""
+    nan = float("nan")
+    good = dynamo_row(x=10, y=20, z=30, dx=1, tomo=3, apix=nan, klass=nan, cc=nan)
+    picks = read(tmp_path / "t.tbl", good)
+    np.testing.assert_allclose(voxels(picks), [[11, 20, 30]])
+    assert picks.readings[0].sizes is None
+    assert picks.classes is not None
+    assert picks.classes.tolist() == ["unlabelled"]
+    assert picks.rotations is not None
+    assert not warnings(caplog)
+    turned = dynamo_row(x=1, y=2, z=3, tomo=3, tdrot=nan)
+    unturned = read(tmp_path / "u.tbl", f"{good}\n{turned}\n")
+    assert unturned.rotations is None
+    assert len(unturned.coordinates) == 2
+    assert "first: row 2" in warnings(caplog)
+    nameless = read(tmp_path / "v.tbl", dynamo_row(x=10, y=20, z=30, tomo=nan))
+    assert nameless.tomograms.tolist() == [""]
+
+
+@pytest.mark.parametrize("name", ["x", "dz", "tomo"])
+def test_dynamo_names_the_row_without_a_position(tmp_path, name):
+    rows = [dynamo_row(x=1, y=2, z=3, tomo=1), dynamo_row(**{"y": 2, name: float("nan")})]
+    with pytest.raises(InputError, match=f"{name} must be a number") as error:
+        read(tmp_path / "t.tbl", "\n".join(rows))
+    assert "row 2" in str(error.value.where)
+
+
+def test_a_pixel_size_of_dynamo_counts_where_it_is_set(tmp_path):
+    picks = read(tmp_path / "t.tbl", dynamo_row(x=10, y=20, z=30, tomo=1, apix=5.0))
+    np.testing.assert_allclose(voxels(picks), [[5, 10, 15]])
 
 
 def test_dynamo_turns_the_reference_into_the_particle(tmp_path):
@@ -160,6 +284,24 @@ def test_motive_lists_of_both_byte_orders_and_no_others(tmp_path, rng):
         read_picks([tmp_path / "v.em"])
 
 
+def test_motive_lists_refuse_only_for_what_a_pick_needs(tmp_path, caplog):
+    nan = float("nan")
+    path = tmp_path / "motl.em"
+    rows = [motive(x=2, y=3, z=4, tomo=1, klass=2), motive(x=2, y=3, z=4, tomo=1, klass=nan)]
+    rows[1][:3], rows[1][6], rows[1][16] = nan, nan, nan
+    motive_list(path, np.array(rows))
+    (picks,) = read_picks([path])
+    assert picks.classes is not None
+    assert picks.classes.tolist() == ["2", "unlabelled"]
+    assert picks.rotations is None
+    assert "first: row 2" in warnings(caplog)
+    for name in ("x", "dy", "tomo"):
+        motive_list(path, np.array([rows[0], motive(**{"y": 3, name: nan})]))
+        with pytest.raises(InputError) as error:
+            read_picks([path])
+        assert "row 2" in str(error.value.where)
+
+
 STOPGAP = """data_stopgap_motivelist
 
 loop_
@@ -187,6 +329,29 @@ def test_stopgap_counts_from_one_and_adds_its_shifts(tmp_path):
     assert (picks.tomograms.tolist(), picks.classes.tolist()) == (["24"], ["3"])  # type: ignore[union-attr]
     assert picks.rotations is not None
     assert_pose(picks.rotations[0], (0, 0, 1), (1, 0, 0))
+
+
+def test_stopgap_refuses_only_for_what_a_pick_needs(tmp_path, caplog):
+    head, row = STOPGAP.split("\n\n")[1:]
+    text = f"data_stopgap_motivelist\n\n{head}\n_halfset\n\n"
+    values = row.split()
+    bare = values.copy()
+    bare[5], bare[9], bare[12] = "NaN", "NaN", "NaN"
+    rows = [[*values, "A"], [*bare, "B"]]
+    picks = read(tmp_path / "motl.star", text + "\n".join(" ".join(row) for row in rows) + "\n")
+    np.testing.assert_allclose(voxels(picks), [[98.5, 50, 25.25]] * 2, atol=1e-9)
+    assert picks.classes is not None
+    assert picks.classes.tolist() == ["3", "unlabelled"]
+    assert picks.rotations is None
+    assert "first: row 2" in warnings(caplog)
+    assert picks.particles.text("halfset").tolist() == ["A", "B"]
+    for column in (1, 3, 7):
+        lacking = [*values, "A"]
+        lacking[column] = "NaN"
+        wrong = "\n".join(" ".join(row) for row in (rows[0], lacking))
+        with pytest.raises(InputError) as error:
+            read(tmp_path / "wrong.star", f"{text}{wrong}\n")
+        assert "row 2" in str(error.value.where)
 
 
 def test_real_stopgap_motive_list(shared):
@@ -220,6 +385,29 @@ def test_boxes_of_micrographs_are_refused(tmp_path, depth):
         read(tmp_path / "m.cbox", text + f"1 2 10 10 {'<NA>' if depth else ''}\n")
 
 
+CORNERS = "data_cryolo\nloop_\n_CoordinateX\n_CoordinateY\n_CoordinateZ\n"
+
+
+def test_boxes_all_in_slice_0_are_those_of_a_micrograph(tmp_path):
+    with pytest.raises(InputError, match="two dimensions"):
+        read(tmp_path / "m.cbox", f"{CORNERS}_Width\n_Height\n1 2 0 10 10\n")
+
+
+def test_a_missing_box_size_is_that_of_the_others(tmp_path, caplog):
+    head = f"{CORNERS}_Width\n_Height\n_Confidence\n"
+    picks = read(tmp_path / "m.cbox", f"{head}1 2 3 10 20 0.5\n1 2 3 <NA> <NA> <NA>\n")
+    np.testing.assert_allclose(voxels(picks), [[6, 12, 3]] * 2)
+    assert "10 x 20" in warnings(caplog)
+    with pytest.raises(InputError, match="without Width and Height") as error:
+        read(tmp_path / "n.cbox", f"{head}1 2 3 10 20 0\n1 2 3 8 8 0\n1 2 3 <NA> 8 0\n")
+    assert "row 3" in str(error.value.where)
+
+
+def test_boxes_without_sizes_say_so(tmp_path):
+    with pytest.raises(InputError, match="without Width and Height"):
+        read(tmp_path / "m.cbox", f"{CORNERS}1 2 3\n")
+
+
 def test_plain_coordinates_are_voxels(tmp_path):
     picks = read(tmp_path / "TS_01.coords", "10.5 20 30\n\n1 2 3\n")
     assert picks.producer == "coords"
@@ -230,6 +418,76 @@ def test_plain_coordinates_are_voxels(tmp_path):
     with pytest.raises(InputError, match="a row has 2 values") as error:
         read(tmp_path / "b.coords", "1 2 3\n4 5\n")
     assert "row 2" in str(error.value.where)
+
+
+def test_a_fourth_number_is_a_score(tmp_path, caplog):
+    picks = read(tmp_path / "a.coords", "100 200 300 0.75\n10 20 30 1\n")
+    assert picks.producer == "coords"
+    np.testing.assert_allclose(voxels(picks), [[100, 200, 300], [10, 20, 30]])
+    assert picks.particles.text("halSourceScore").tolist() == ["0.75", "1"]
+    assert "x y z score" in caplog.text
+    tabs = read(tmp_path / "b.txt", "10.0\t20.0\t30.0\t0.9\n")
+    assert (tabs.producer, voxels(tabs).tolist()) == ("coords", [[10, 20, 30]])
+
+
+def test_angles_that_are_missing_leave_the_positions(tmp_path, caplog):
+    picks = read(tmp_path / "a.coords", "1 2 3 90 0 0\n4 5 6 nan nan nan\n")
+    np.testing.assert_allclose(voxels(picks), [[1, 2, 3], [4, 5, 6]])
+    assert picks.rotations is None
+    assert "first: row 2" in warnings(caplog)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("m.box", "24 40 0 0\n36 62 0 0\n"),
+        ("m.box", "14 35 20 10\n1 57 20 10\n"),
+        ("m.box", "24.3 40.7 0 0\n36.2 62.1 0 0\n"),
+        ("m.box", "24 40 64 64 -1\n36 62 64 64 -2\n"),
+        ("m.BOX", "24 40 64 64\n36 62\n"),
+        ("m.txt", "24 40 64 64\n36 62 64 64\n"),
+        ("m.txt", "24.5 40.5 64 64\n"),
+    ],
+)
+def test_text_boxes_of_micrographs_are_refused(tmp_path, name, text):
+    with pytest.raises(InputError, match="boxes in two dimensions") as error:
+        read(tmp_path / name, text)
+    assert name in str(error.value.where)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1 100 200 30\n1 110 210 31\n2 120 220 32\n",
+        "100 200 300 1\n110 210 310 2\n",
+        "24.5 40.5 20 10\n36.2 62.1 20 10\n",
+        "1 100.5 200.5 0.75\n2 110.5 210.5 0.5\n",
+    ],
+)
+def test_four_columns_that_may_be_two_things_are_refused(tmp_path, text):
+    with pytest.raises(InputError, match="may mean several things") as error:
+        read(tmp_path / "p.txt", text)
+    assert "--format imod_text" in str(error.value.hint)
+    assert "--format coords" in str(error.value.hint)
+    first = [float(word) for word in text.split("\n")[0].split()]
+    contours = read(tmp_path / "p.txt", text, name="imod_text")
+    assert contours.coordinates[0].tolist() == first[1:]
+    scores = read(tmp_path / "p.txt", text, name="coords")
+    assert scores.coordinates[0].tolist() == first[:3]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("TS_01.xf", "0.0871557 -0.9961947 0.9961947 0.0871557 -12.3 44.12\n" * 2),
+        ("a.txt", "0.0871557 -0.9961947 0.9961947 0.0871557 -12.3 44.12\n1.01 0 0 0.99 500 3\n"),
+        ("b.XF", "2.0 0 0 2.0 0 0\n"),
+    ],
+)
+def test_transforms_of_images_are_no_coordinates(tmp_path, name, text):
+    with pytest.raises(InputError, match="transforms of images") as error:
+        read(tmp_path / name, text)
+    assert name in str(error.value.where)
 
 
 # IMOD
@@ -264,6 +522,18 @@ def test_imod_points_count_from_half_a_voxel(tmp_path):
     assert picks.particles.text("halSourceContour").tolist() == ["1", "1", "2", "1"]
 
 
+def test_imod_objects_of_one_name_stay_two_classes(tmp_path, caplog):
+    point = [np.array([[1.5, 1.5, 1.0]])]
+    names = ["chemo-array", "", "chemo-array", "", "a", "a", "a_6", "b", "b"]
+    objects = [(name, [] if n == 8 else point) for n, name in enumerate(names, 1)]
+    picks = read(tmp_path / "m.mod", imod_model(objects))
+    assert picks.classes is not None
+    expected = ["chemo-array", "object_2", "chemo-array_3", "object_4", "a", "a_6_6", "a_6", "b"]
+    assert picks.classes.tolist() == expected
+    assert "object 3 is a second chemo-array" in caplog.text
+    assert picks.particles.text("halSourceObject").tolist() == ["1", "2", "3", "4", *"5679"]
+
+
 @pytest.mark.parametrize(("units", "size", "angstrom"), [(-9, 0.5, 5.0), (-10, 5.0, 5.0)])
 def test_imod_pixel_size_counts_where_its_unit_is_known(tmp_path, units, size, angstrom):
     model = imod_model([("", [np.array([[20.5, 20.5, 10]])])], size=size, units=units)
@@ -289,6 +559,12 @@ def test_real_imod_model_is_that_of_imodmodel(shared):
     [
         ("1 10.5 20.5 5\n2 1 2 3\n", [10, 20, 5], None),
         ("    1     1   10.50  20.50   5.00\n 2 1 1 2 3\n", [10, 20, 5], ["object_1", "object_2"]),
+        (
+            "0 0 10.5 20.5 5\n0 1 1 2 3\n2 0 1 1 1\n",
+            [10, 20, 5],
+            ["object_0", "object_0", "object_2"],
+        ),
+        ("0 10.5 20.5 5\n0 1 2 3\n3 1 2 3\n", [10, 20, 5], None),
     ],
 )
 def test_text_of_model2point_counts_from_half_a_voxel(tmp_path, text, voxel, classes):
@@ -326,6 +602,43 @@ def test_copick_is_angstrom_and_adds_its_translation(tmp_path):
     np.testing.assert_allclose(voxels(moved), [[12, 5, 2.05]])
     assert moved.rotations is not None
     assert_pose(moved.rotations[0], (1, 0, 0), (0, 1, 0))
+
+
+def test_copick_adds_no_translation_that_repeats_the_location(tmp_path, caplog):
+    """Twice the position otherwise; the rotation counts."""
+    pose = [[0, -1, 0, 100.0004], [1, 0, 0, 50], [0, 0, 1, 25.5], [0, 0, 0, 1]]
+    picks = read(tmp_path / "p.json", json.dumps(copick(transformation_=pose)))
+    np.testing.assert_allclose(voxels(picks), [[10, 5, 2.55]])
+    assert picks.rotations is not None
+    assert_pose(picks.rotations[0], (1, 0, 0), (0, 1, 0))
+    assert "repeat the locations" in warnings(caplog)
+    both = copick(transformation_=pose)
+    both["points"] = [*both["points"], *copick()["points"]]  # type: ignore[misc]
+    np.testing.assert_allclose(
+        voxels(read(tmp_path / "q.json", json.dumps(both))), [[20.00004, 10, 5.1], [10, 5, 2.55]]
+    )
+
+
+def test_copick_has_orientations_where_they_are_stated_and_trusted(tmp_path):
+    pose = [[0, -1, 0, 1], [1, 0, 0, 2], [0, 0, 1, 3], [0, 0, 0, 1]]
+    text = json.dumps(copick(transformation_=pose) | {"trust_orientation": False})
+    picks = read(tmp_path / "p.json", text)
+    assert picks.rotations is None
+    np.testing.assert_allclose(voxels(picks), [[10.1, 5.2, 2.85]])
+    bare = read(tmp_path / "q.json", json.dumps(copick(transformation_=None) | {"run_name": None}))
+    assert bare.rotations is None
+    assert bare.tomograms.tolist() == [""]
+
+
+def test_the_data_portal_needs_neither_all_rotations_nor_sound_metadata(tmp_path, caplog):
+    line = {"location": {"x": 1, "y": 2, "z": 3}}
+    turned = line | {"xyz_rotation_matrix": np.eye(3).tolist()}
+    (tmp_path / "a.json").write_text("{")
+    text = f"{json.dumps(turned)}\n{json.dumps(line)}\n"
+    picks = read(tmp_path / "a.ndjson", text)
+    assert (len(picks.coordinates), picks.rotations, picks.classes) == (2, None, None)
+    assert "no orientations" in warnings(caplog)
+    assert "a.json" in warnings(caplog)
 
 
 def test_the_data_portal_counts_voxels_and_names_the_object_beside(tmp_path):

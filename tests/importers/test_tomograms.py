@@ -8,7 +8,7 @@ import pytest
 
 from halcmd.console import log
 from halcmd.errors import DataError, InputError
-from halcmd.formats.mrc import write_stack, write_volume
+from halcmd.formats.mrc_writing import write_stack, write_volume
 from halcmd.importers.tomograms import Tomogram, find_tomograms
 
 VOLUME = np.zeros((4, 6, 8), dtype=np.float32)
@@ -219,3 +219,13 @@ def test_tilts_come_from_the_projections_of_warp(shared):
     # 41 images in steps of 2 degrees, as rlnCtfScalefactor = cos(tilt) has them: 0.766 first.
     assert max(abs(low), abs(high)) == pytest.approx(40, abs=0.6)
     assert high - low == pytest.approx(80, abs=1)
+
+
+def test_a_compressed_tomogram_is_refused_with_what_to_do(tmp_path):
+    (tmp_path / "T.mrc.gz").write_bytes(b"packed")
+    write_volume(tmp_path / "U.mrc", VOLUME, 10.0)
+    with pytest.raises(InputError, match="compressed MRC file cannot be mapped") as error:
+        one(tmp_path, "T")
+    assert "gunzip T.mrc.gz" in str(error.value.hint)
+    write_volume(tmp_path / "rec_T.mrc", VOLUME, 10.0)
+    assert one(tmp_path, "T").volumes[0].path.name == "rec_T.mrc"

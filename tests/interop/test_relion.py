@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from halcmd.cropping import Geometry, Intensity
-from halcmd.formats.mrc import open_volume, write_volume
+from halcmd.formats.mrc import open_volume
+from halcmd.formats.mrc_writing import write_volume
 from halcmd.formats.star import read_star
 from halcmd.importers.picks import read_picks
 from halcmd.steps.extract import Split, extract

@@ -11,7 +11,8 @@ from halcmd import console
 from halcmd.cli.options import microscope
 from halcmd.console import log
 from halcmd.errors import DataError, DryRun, InputError, OptionError
-from halcmd.formats.mrc import open_volume, write_volume
+from halcmd.formats.mrc import open_volume
+from halcmd.formats.mrc_writing import write_volume
 from halcmd.formats.star import Star, Table, read_star, write_star
 from halcmd.importers.picks import read_picks
 from halcmd.particles import Particles

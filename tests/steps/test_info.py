@@ -11,8 +11,10 @@ from halcmd import __version__
 from halcmd.errors import InputError
 from halcmd.formats import relion_job
 from halcmd.formats.model import ModelInfo, write_model
-from halcmd.formats.mrc import open_volume, write_stack, write_volume
+from halcmd.formats.mrc import open_volume
+from halcmd.formats.mrc_writing import write_stack, write_volume
 from halcmd.importers import IMPORTERS
+from halcmd.importers.picks import read_picks
 from halcmd.networks import NETWORKS
 from halcmd.particles import new_particles
 from halcmd.steps.info import describe, installation, lines_of
@@ -22,6 +24,7 @@ from halcmd.tables import HistoryRow, running, write_particles
 PICKS = {"file", "type", "producer", "particles", "tomograms", "coordinates", "images", "labels"}
 COORDINATES = {"unit", "pixel_size", "pixel_size_from", "min", "max"}
 IMAGES = {"kind", "pixel_size", "pixel_size_from", "box"}
+XYZ = "_rlnCoordinateX\n_rlnCoordinateY\n_rlnCoordinateZ\n"
 
 
 def facts_of(path: Path) -> dict[str, object]:
@@ -73,7 +76,45 @@ def test_real_picks_are_described(shared, name):
 REFUSED = {
     "pipeline_short": "list of jobs",
     "select_backup_selection": "selected classes",
+    "neg_spa_relion5": "in two dimensions: there is no rlnCoordinateZ",
 }
+
+# Classes as shared/data/star/INDEX.md states them, and where they stand.
+CLASSES = {
+    "r50_class3d_selected.star": ({"1": 188, "5": 285}, "rlnClassNumber"),
+    "r31_refined_hiv.star": ({"1": 57}, "rlnClassNumber"),
+    "r40_class3d_TS017_A.star": ({"1": 873}, "rlnClassNumber"),
+    "stopgap_motl.star": ({"1": 240, "2": 238, "3": 251}, "class"),
+    "dynamo_26col.tbl": ({"1": 1343}, "Class"),
+    "imod_correct189.mod": ({"object_1": 74}, "format"),
+    "warp2_matching.star": ({"unlabelled": 1218}, None),
+}
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_classes_of_the_file_itself_are_counted(shared, name):
+    facts = facts_of(shared / "star" / name)
+    assert (facts["labels"], facts["labels_from"]) == CLASSES[name]
+
+
+def test_classes_are_in_the_order_of_their_numbers(in_tmp):
+    rows = "".join(f"T 1 2 3 {number}\n" for number in ("10", "2.000", "2", "<NA>", "a", "-1"))
+    Path("p.star").write_text(f"data_\nloop_\n_rlnTomoName\n{XYZ}_rlnClassNumber\n{rows}")
+    labels = facts_of(Path("p.star"))["labels"]
+    assert isinstance(labels, dict)
+    assert list(labels.items()) == [("2", 2), ("10", 1), ("-1", 1), ("a", 1), ("unlabelled", 1)]
+
+
+def test_labels_of_halcmd_are_told_from_the_classes_of_the_file(in_tmp):
+    columns = {"halParticleId": ["T/1", "T/2"], "rlnClassNumber": ["3", "3"]}
+    write_particles(Path("bare.star"), new_particles(columns))
+    facts = facts_of(Path("bare.star"))
+    assert (facts["labels"], facts["labels_from"]) == ({"unlabelled": 2}, None)
+    assert (facts["classes"], facts["classes_from"]) == ({"3": 2}, "rlnClassNumber")
+    columns["halLabel"] = ["apo", "unlabelled"]
+    write_particles(Path("labelled.star"), new_particles(columns))
+    facts = facts_of(Path("labelled.star"))
+    assert (facts["labels"], facts["labels_from"]) == ({"apo": 1, "unlabelled": 1}, "halLabel")
 
 
 def test_every_real_star_file_is_described_or_refused_by_name(shared):
@@ -116,10 +157,117 @@ def test_tomograms_are_described(shared):
     assert warp["tilt_series_pixel_size"] == [0.7894]
 
 
-def test_two_dimensional_particles_are_told(shared):
-    facts = facts_of(shared / "star" / "neg_spa_relion5.star")
-    assert facts["coordinates"] is None
-    assert "no rlnCoordinateZ" in str(facts["warnings"])
+STACK = "data_\nloop_\n_rlnImageName\n1@a.mrcs\n"
+TILTS = "data_\nloop_\n_rlnTomoName\n_rlnImageName\nT a/1_stack2d.mrcs\n"
+OPTICS = "data_optics\nloop_\n_rlnOpticsGroup\n_rlnImageDimensionality\n_rlnImageSize\n"
+IMAGE = "\ndata_particles\nloop_\n_rlnImageName\n_rlnOpticsGroup\n"
+
+
+@pytest.mark.parametrize("text", [STACK, TILTS, f"{OPTICS}1 2 64\n{IMAGE}a.mrc 1\n"])
+def test_images_in_two_dimensions_without_coordinates_are_refused(in_tmp, text):
+    Path("p.star").write_text(text)
+    with pytest.raises(InputError, match="images in two dimensions") as error:
+        describe(Path("p.star"))
+    assert "picks in tomograms" in str(error.value.hint)
+
+
+def test_picks_of_micrographs_are_refused_as_by_extract(shared, in_tmp):
+    path = shared / "star" / "neg_spa_relion5.star"
+    with pytest.raises(InputError) as by_info:
+        describe(path)
+    with pytest.raises(InputError) as by_extract:
+        read_picks([path])
+    assert by_info.value.render() == by_extract.value.render()
+    Path("p.star").write_text("data_\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n1 2\n")
+    with pytest.raises(InputError, match="no rlnCoordinateZ"):
+        describe(Path("p.star"))
+
+
+@pytest.mark.parametrize("image", ["a.mrc", "1@a.mrcs"])
+def test_ready_subtomograms_need_no_coordinates(in_tmp, image):
+    Path("p.star").write_text(f"{OPTICS}1 3 64\n{IMAGE}{image} 1\n")
+    facts = facts_of(Path("p.star"))
+    assert (facts["type"], facts["coordinates"]) == ("particles", None)
+    assert facts["images"]["kind"] == ("stack" if "@" in image else "single")  # type: ignore[index]
+    assert "need no extract" in str(facts["warnings"])
+
+
+def test_a_stack_of_volumes_is_known_by_its_file(in_tmp, rng):
+    boxes = rng.normal(size=(2, 8, 8, 8)).astype(np.float32)
+    write_stack(Path("a.mrcs"), [boxes], 2, 8, pixel_size=10.0)
+    Path("p.star").write_text(STACK)
+    assert facts_of(Path("p.star"))["images"]["kind"] == "stack"  # type: ignore[index]
+
+
+@pytest.mark.parametrize("value", ["NaN", "<NA>", "None", "inf", "text"])
+@pytest.mark.parametrize("column", ["rlnImageSize", "rlnImageDimensionality"])
+def test_a_number_that_is_none_is_left_out_with_a_warning(in_tmp, column, value):
+    optics = f"{OPTICS}_rlnImagePixelSize\n1 3 64 4.0\n"
+    optics = optics.replace("64" if column == "rlnImageSize" else " 3 ", f" {value} ")
+    particles = f"\ndata_particles\nloop_\n{XYZ}_rlnMicrographName\n_rlnImageName\n"
+    Path("p.star").write_text(f"{optics}{particles}_rlnOpticsGroup\n50 50 20 T a.mrc 1\n")
+    facts = facts_of(Path("p.star"))
+    images = facts["images"]
+    assert isinstance(images, dict)
+    assert images["box"] == (None if column == "rlnImageSize" else 64)
+    assert (images["kind"], images["pixel_size"]) == ("single", 4.0)
+    assert column in str(facts["warnings"])
+
+
+@pytest.mark.parametrize("value", ["NaN", "<NA>", '""'])
+def test_a_tomogram_without_a_size_is_left_out_with_a_warning(in_tmp, value):
+    names = ("Name", "TiltSeriesPixelSize", "TomogramBinning", "SizeX", "SizeY", "SizeZ")
+    head = "".join(f"_rlnTomo{name}\n" for name in (*names, "ReconstructedTomogram"))
+    rows = f"A 1.35 8 4000 4001 2000 a.mrc\nB {' '.join([value] * 5)} None\n"
+    Path("t.star").write_text(f"data_global\nloop_\n{head}{rows}")
+    facts = facts_of(Path("t.star"))
+    assert facts["tomograms"] == {"A": 1, "B": 1}
+    assert (facts["size"], facts["binning"]) == ([[4000, 4001, 2000]], [8.0])
+    assert (facts["tilt_series_pixel_size"], facts["voxel_size"]) == ([1.35], [10.8])
+    assert "rlnTomoSizeX is missing for 1 (B)" in facts["warnings"]  # type: ignore[operator]
+
+
+def test_a_tomogram_with_text_for_a_size_is_described(in_tmp):
+    head = "".join(f"_rlnTomo{name}\n" for name in ("Name", "SizeX", "SizeY", "SizeZ"))
+    Path("t.star").write_text(f"data_global\nloop_\n{head}A big 4001 2000\n")
+    facts = facts_of(Path("t.star"))
+    assert (facts["type"], facts["size"]) == ("tomograms", [])
+    assert "rlnTomoSizeX must be a number" in str(facts["warnings"])
+
+
+def test_tilt_series_are_no_tomograms(in_tmp):
+    head = "".join(f"_rlnTomo{name}\n" for name in ("Name", "TiltSeriesStarFile"))
+    path = Path("tilt_series.star")
+    path.write_text(f"data_global\nloop_\n{head}TS_01 Import/TS_01.star\n")
+    facts = facts_of(path)
+    assert (facts["type"], facts["tomograms"]) == ("tilt_series", {"TS_01": 1})
+    assert "tomograms.star of the reconstruction job" in str(facts["warnings"])
+    path.write_text(
+        f"data_global\nloop_\n{head}_rlnTomoReconstructedTomogram\nTS_01 T.star rec.mrc\n"
+    )
+    assert facts_of(path)["type"] == "tomograms"
+
+
+@pytest.mark.parametrize(
+    ("scale", "inside", "words"),
+    [
+        ((3, 3, 3), 0, "all picks lie outside"),
+        ((2.5, 2.5, 1), 31, "38 picks lie outside"),
+        ((0.2, 0.2, 0.2), 69, "all picks lie in one corner"),
+    ],
+)
+def test_picks_beside_their_tomogram_are_a_warning(shared, in_tmp, capsys, scale, inside, words):
+    tomogram = shared / "real" / "microtubule" / "13pf_MT.mrc"
+    (picks,) = read_picks([tomogram.with_name("picks.star")])
+    rows = "".join(",".join(f"{v:.2f}" for v in xyz) + "\n" for xyz in picks.coordinates * scale)
+    Path("p.csv").write_text(f"x,y,z\n{rows}")
+    facts = describe(Path("p.csv"), [tomogram])
+    assert facts["placement"]["13pf_MT"]["inside"] == inside
+    (warning,) = facts["warnings"]
+    assert words in warning
+    assert "--coords" in warning
+    assert capsys.readouterr() == ("", "")
+    assert f"warnings           {warning}" in lines_of(facts)
 
 
 def test_with_tomograms_the_picks_are_placed(shared):

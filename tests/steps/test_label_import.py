@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from halcmd.console import log
 from halcmd.cropping import Geometry, Intensity
 from halcmd.errors import InputError, OptionError
-from halcmd.formats.mrc import write_volume
+from halcmd.formats.mrc_writing import write_volume
 from halcmd.importers.labels import read_labels, read_renames
 from halcmd.importers.picks import read_picks
 from halcmd.particles import Particles, new_particles

@@ -15,7 +15,7 @@ from halcmd.console import log
 from halcmd.errors import InputError, ModelError, NothingToQuery, OptionError
 from halcmd.formats.features import feature_file
 from halcmd.formats.model import ModelInfo, write_model
-from halcmd.formats.mrc import write_stack
+from halcmd.formats.mrc_writing import write_stack
 from halcmd.formats.star import Table
 from halcmd.importers.labels import read_labels
 from halcmd.networks.classifier import new_network

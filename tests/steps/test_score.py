@@ -13,7 +13,7 @@ from halcmd.console import log
 from halcmd.errors import DataError, DeviceError, InputError, ModelError, OptionError
 from halcmd.formats.features import open_features
 from halcmd.formats.model import ModelInfo, hash_of_hashes, write_model
-from halcmd.formats.mrc import write_stack
+from halcmd.formats.mrc_writing import write_stack
 from halcmd.networks.classifier import Classifier, load_model, new_network
 from halcmd.particles import Particles, new_particles
 from halcmd.steps.score import Passes, score

@@ -11,7 +11,8 @@ from halcmd import console
 from halcmd.cli.options import microscope
 from halcmd.console import log
 from halcmd.errors import DryRun, InputError
-from halcmd.formats.mrc import open_volume, write_stack
+from halcmd.formats.mrc import open_volume
+from halcmd.formats.mrc_writing import write_stack
 from halcmd.formats.star import read_star
 from halcmd.particles import Particles, new_particles
 from halcmd.steps.select import SelectResult, Wanted, select

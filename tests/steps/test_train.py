@@ -19,7 +19,7 @@ from halcmd import console
 from halcmd.console import log
 from halcmd.errors import DeviceError, DryRun, InputError, ModelError
 from halcmd.formats.model import read_info, read_model
-from halcmd.formats.mrc import write_stack
+from halcmd.formats.mrc_writing import write_stack
 from halcmd.formats.star import read_star
 from halcmd.particles import Particles, new_particles
 from halcmd.steps.train import TrainResult, train
