@@ -273,7 +273,7 @@ def test_the_example_of_a_strategy_works(
 def test_the_example_of_an_importer_works(
     extension: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from halcmd.importers.picks import read_picks
+    from halcmd.intake.read import read_picks
 
     monkeypatch.setitem(IMPORTERS, "mypicker", "example_mypicker")
     path = tmp_path / "picks.txt"

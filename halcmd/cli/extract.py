@@ -220,7 +220,7 @@ def extract(
     halcmd extract --i picks.star --tomograms tomograms.star --box 32 --o Extract/
     """
     from halcmd.cropping import Geometry, Intensity
-    from halcmd.importers.picks import read_picks
+    from halcmd.intake.read import read_picks
     from halcmd.steps import extract as step
 
     return step.extract(

@@ -130,7 +130,7 @@ def label_import(
 
     halcmd label-import --i Extract/particles.star --labels query.csv --o Label/
     """
-    from halcmd.importers.labels import read_labels, read_renames
+    from halcmd.intake.labels import read_labels, read_renames
     from halcmd.steps import label_import as step
 
     renames = read_renames(rename) if rename else {}

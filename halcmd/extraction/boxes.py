@@ -20,7 +20,7 @@ from halcmd.formats.mrc_writing import (
     stack_names,
     volume_stack,
 )
-from halcmd.importers.tomograms import Tomogram
+from halcmd.picks.tomograms import Tomogram
 
 _Write = Callable[[np.ndarray, np.ndarray], None]
 _BATCH_VOXELS = 2**20

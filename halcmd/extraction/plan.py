@@ -7,9 +7,9 @@ import numpy as np
 from halcmd.console import log
 from halcmd.cropping import Geometry, Intensity, padded_fraction, turned_padded_fraction
 from halcmd.errors import InputError, OptionError, first_few
-from halcmd.importers.placement import inside
-from halcmd.importers.tomograms import Tomogram
 from halcmd.particles import Particles
+from halcmd.picks.placement import inside
+from halcmd.picks.tomograms import Tomogram
 
 _MOST_PADDING = 0.5
 

@@ -4,10 +4,10 @@ import numpy as np
 
 from halcmd.console import log
 from halcmd.errors import InputError
-from halcmd.importers.pick_file import PickFile
-from halcmd.importers.picks import Picks, numbers
-from halcmd.importers.relion_columns import table_with
+from halcmd.formats.pick_file import PickFile
+from halcmd.importers._relion_columns import table_with
 from halcmd.particles import Particles, particles_of
+from halcmd.picks.picks import Picks, numbers
 
 _COORDINATES = ("CoordinateX", "CoordinateY", "CoordinateZ")
 _SIZES = ("Width", "Height")

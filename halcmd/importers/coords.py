@@ -8,10 +8,10 @@ import numpy as np
 
 from halcmd.console import log
 from halcmd.errors import InputError
-from halcmd.importers.number_columns import meaning
-from halcmd.importers.pick_file import PickFile
-from halcmd.importers.picks import Picks, source_table
-from halcmd.importers.text_rows import angles_or_none, column_numbers, split_lines
+from halcmd.formats.pick_file import PickFile
+from halcmd.importers._number_columns import meaning
+from halcmd.importers._text_rows import angles_or_none, column_numbers, split_lines
+from halcmd.picks.picks import Picks, source_table
 from halcmd.poses import euler_matrices
 
 _AXES = ("x", "y", "z")

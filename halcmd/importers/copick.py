@@ -11,9 +11,9 @@ import numpy as np
 
 from halcmd.console import log
 from halcmd.errors import InputError
-from halcmd.importers.json_points import location, matrix, parse, plain
-from halcmd.importers.pick_file import PickFile
-from halcmd.importers.picks import Picks, source_table
+from halcmd.formats.pick_file import PickFile
+from halcmd.importers._json_points import location, matrix, parse, plain
+from halcmd.picks.picks import Picks, source_table
 
 _TRANSFORMATION = "transformation_"
 _SAME_ANGSTROM = 1e-3

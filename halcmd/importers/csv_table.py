@@ -13,8 +13,8 @@ import numpy as np
 
 from halcmd.console import log
 from halcmd.errors import InputError, first_few
-from halcmd.importers.pick_file import PickFile
-from halcmd.importers.picks import Picks, source_table
+from halcmd.formats.pick_file import PickFile
+from halcmd.picks.picks import Picks, source_table
 
 AXES = ("x", "y", "z")
 POSITIONS = ("halPositionXAngst", "halPositionYAngst", "halPositionZAngst")

@@ -8,11 +8,10 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from halcmd.errors import InputError
-from halcmd.importers.dynamo_maps import tomogram_names
-from halcmd.importers.pick_file import PickFile
-from halcmd.importers.picks import VOXELS, Picks, source_table
-from halcmd.importers.relion_columns import reading
-from halcmd.importers.text_rows import (
+from halcmd.formats.pick_file import PickFile
+from halcmd.importers._dynamo_maps import tomogram_names
+from halcmd.importers._relion_columns import reading
+from halcmd.importers._text_rows import (
     angles_or_none,
     class_names,
     column_numbers,
@@ -20,6 +19,7 @@ from halcmd.importers.text_rows import (
     split_lines,
     tomogram_numbers,
 )
+from halcmd.picks.picks import VOXELS, Picks, source_table
 
 COLUMNS = (
     *("tag", "aligned_value", "averaged_value", "dx", "dy", "dz", "tdrot", "tilt", "narot"),

@@ -10,14 +10,14 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from halcmd.errors import InputError
-from halcmd.importers.pick_file import PickFile
-from halcmd.importers.picks import Picks, source_table
-from halcmd.importers.text_rows import (
+from halcmd.formats.pick_file import PickFile
+from halcmd.importers._text_rows import (
     angles_or_none,
     class_names,
     column_numbers,
     tomogram_numbers,
 )
+from halcmd.picks.picks import Picks, source_table
 
 _HEADER_BYTES = 512
 _ROWS = 20

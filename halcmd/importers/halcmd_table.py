@@ -1,8 +1,8 @@
 """halcmd's own particle table: positions are resolved already, in Angstrom."""
 
-from halcmd.importers.pick_file import PickFile
-from halcmd.importers.picks import Picks, numbers
+from halcmd.formats.pick_file import PickFile
 from halcmd.particles import particles_of
+from halcmd.picks.picks import Picks, numbers
 from halcmd.poses import euler_matrices
 
 COLUMNS = ("halPositionXAngst", "halPositionYAngst", "halPositionZAngst")

@@ -8,11 +8,11 @@ import numpy as np
 
 from halcmd.console import log
 from halcmd.errors import InputError
+from halcmd.formats.pick_file import PickFile
+from halcmd.importers._number_columns import meaning
+from halcmd.importers._text_rows import column_numbers, split_lines, whole_numbers
 from halcmd.importers.imod import FIRST_VOXEL
-from halcmd.importers.number_columns import meaning
-from halcmd.importers.pick_file import PickFile
-from halcmd.importers.picks import Picks, source_table
-from halcmd.importers.text_rows import column_numbers, split_lines, whole_numbers
+from halcmd.picks.picks import Picks, source_table
 
 _FIELDS = ("object", "contour", "x", "y", "z")
 

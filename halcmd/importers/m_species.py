@@ -3,10 +3,10 @@
 Of several temporal samples the first counts; a table with one may leave the number out.
 """
 
-from halcmd.importers.pick_file import PickFile
-from halcmd.importers.picks import Picks, numbers
-from halcmd.importers.relion_columns import matrices, table_with
+from halcmd.formats.pick_file import PickFile
+from halcmd.importers._relion_columns import matrices, table_with
 from halcmd.particles import particles_of
+from halcmd.picks.picks import Picks, numbers
 
 _COORDINATES = tuple(
     tuple(f"wrpCoordinate{axis}{sample}" for axis in "XYZ") for sample in ("1", "")

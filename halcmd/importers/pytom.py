@@ -4,9 +4,8 @@ That column is Angstrom here, not micrometres. With --relion5-compat the coordin
 from the centre of the tomogram.
 """
 
-from halcmd.importers.pick_file import PickFile
-from halcmd.importers.picks import VOXELS, Picks, numbers
-from halcmd.importers.relion_columns import (
+from halcmd.formats.pick_file import PickFile
+from halcmd.importers._relion_columns import (
     CENTRED,
     COORDINATES,
     reading,
@@ -15,6 +14,7 @@ from halcmd.importers.relion_columns import (
     tomogram_names,
 )
 from halcmd.particles import particles_of
+from halcmd.picks.picks import VOXELS, Picks, numbers
 
 
 def recognises(file: PickFile) -> bool:

@@ -4,9 +4,8 @@ The pixel is rlnPixelSize, else rlnDetectorPixelSize over rlnMagnification, else
 tomogram.
 """
 
-from halcmd.importers.pick_file import PickFile
-from halcmd.importers.picks import VOXELS, Picks, numbers
-from halcmd.importers.relion_columns import (
+from halcmd.formats.pick_file import PickFile
+from halcmd.importers._relion_columns import (
     COORDINATES,
     detector_pixels,
     image_pixels,
@@ -16,6 +15,7 @@ from halcmd.importers.relion_columns import (
     tomogram_names,
 )
 from halcmd.particles import particles_of
+from halcmd.picks.picks import VOXELS, Picks, numbers
 
 
 def recognises(file: PickFile) -> bool:

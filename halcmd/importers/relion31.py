@@ -4,9 +4,8 @@ The pixel is rlnMicrographPixelSize where it stands. Otherwise RELION's own extr
 of the tomogram and exports of other programs pixels of the images: the one that fits is taken.
 """
 
-from halcmd.importers.pick_file import PickFile
-from halcmd.importers.picks import VOXELS, Picks, numbers
-from halcmd.importers.relion_columns import (
+from halcmd.formats.pick_file import PickFile
+from halcmd.importers._relion_columns import (
     COORDINATES,
     image_pixels,
     micrograph_pixels,
@@ -16,6 +15,7 @@ from halcmd.importers.relion_columns import (
     tomogram_names,
 )
 from halcmd.particles import particles_of
+from halcmd.picks.picks import VOXELS, Picks, numbers
 
 
 def recognises(file: PickFile) -> bool:

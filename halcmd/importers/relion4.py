@@ -6,9 +6,8 @@ the images or voxels of the tomogram too, and one with images in two dimensions,
 not have, in pixels of these: the reading that fits is taken.
 """
 
-from halcmd.importers.pick_file import PickFile
-from halcmd.importers.picks import TILT_SERIES, VOXELS, Picks, Reading, numbers
-from halcmd.importers.relion_columns import (
+from halcmd.formats.pick_file import PickFile
+from halcmd.importers._relion_columns import (
     COORDINATES,
     image_pixels,
     micrograph_pixels,
@@ -19,6 +18,7 @@ from halcmd.importers.relion_columns import (
     tomogram_names,
 )
 from halcmd.particles import Particles, particles_of
+from halcmd.picks.picks import TILT_SERIES, VOXELS, Picks, Reading, numbers
 from halcmd.pixel_size import optics_values
 
 _PIXEL_SIZE = "rlnTomoTiltSeriesPixelSize"

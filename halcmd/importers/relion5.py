@@ -4,16 +4,10 @@ rlnOrigin*Angst are subtracted, turned by the rotation of the subtomogram. Parti
 are stacks of tilt images are picks like others.
 """
 
-from halcmd.importers.pick_file import PickFile
-from halcmd.importers.picks import Picks, numbers
-from halcmd.importers.relion_columns import (
-    CENTRED,
-    rotations,
-    shifts,
-    table_with,
-    tomogram_names,
-)
+from halcmd.formats.pick_file import PickFile
+from halcmd.importers._relion_columns import CENTRED, rotations, shifts, table_with, tomogram_names
 from halcmd.particles import particles_of
+from halcmd.picks.picks import Picks, numbers
 
 
 def recognises(file: PickFile) -> bool:

@@ -1,9 +1,9 @@
 """Annotations of RELION 5's picker (napari): rlnCoordinateX/Y/Z in voxels of the shown tomogram."""
 
-from halcmd.importers.pick_file import PickFile
-from halcmd.importers.picks import Picks, numbers
-from halcmd.importers.relion_columns import COORDINATES, tomogram_names
+from halcmd.formats.pick_file import PickFile
+from halcmd.importers._relion_columns import COORDINATES, tomogram_names
 from halcmd.particles import particles_of
+from halcmd.picks.picks import Picks, numbers
 
 _NEEDED = {*COORDINATES, "rlnTomoName"}
 _ALLOWED = _NEEDED | {

@@ -3,11 +3,11 @@
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from halcmd.importers.pick_file import PickFile
-from halcmd.importers.picks import Picks, numbers
-from halcmd.importers.relion_columns import table_with
-from halcmd.importers.text_rows import angles_or_none, class_names, tomogram_numbers
+from halcmd.formats.pick_file import PickFile
+from halcmd.importers._relion_columns import table_with
+from halcmd.importers._text_rows import angles_or_none, class_names, tomogram_numbers
 from halcmd.particles import particles_of
+from halcmd.picks.picks import Picks, numbers
 
 _POSITION = ("orig_x", "orig_y", "orig_z")
 _SHIFT = ("x_shift", "y_shift", "z_shift")

@@ -6,9 +6,8 @@ since or not. The voxel size in the tomogram's name is of no account.
 
 import re
 
-from halcmd.importers.pick_file import PickFile
-from halcmd.importers.picks import VOXELS, Picks, numbers
-from halcmd.importers.relion_columns import (
+from halcmd.formats.pick_file import PickFile
+from halcmd.importers._relion_columns import (
     COORDINATES,
     detector_pixels,
     image_pixels,
@@ -18,6 +17,7 @@ from halcmd.importers.relion_columns import (
     tomogram_names,
 )
 from halcmd.particles import particles_of
+from halcmd.picks.picks import VOXELS, Picks, numbers
 
 # <tilt series>_0000012_5.36A.mrc
 _IMAGE = re.compile(r"_\d{7}(_ctf)?_\d+\.\d+A\.mrcs?$")

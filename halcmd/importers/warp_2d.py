@@ -4,9 +4,8 @@ The tables look like those of RELION 4, in pixels of another size. They are told
 series that end in .tomostar.
 """
 
-from halcmd.importers.pick_file import PickFile
-from halcmd.importers.picks import VOXELS, Picks, numbers
-from halcmd.importers.relion_columns import (
+from halcmd.formats.pick_file import PickFile
+from halcmd.importers._relion_columns import (
     COORDINATES,
     has_optics,
     image_pixels,
@@ -16,6 +15,7 @@ from halcmd.importers.relion_columns import (
     tomogram_names,
 )
 from halcmd.particles import particles_of
+from halcmd.picks.picks import VOXELS, Picks, numbers
 
 
 def recognises(file: PickFile) -> bool:

@@ -2,11 +2,11 @@
 
 import numpy as np
 
+from halcmd.formats.pick_file import PickFile
 from halcmd.formats.star import number_of
-from halcmd.importers.pick_file import PickFile
-from halcmd.importers.picks import Picks, numbers
-from halcmd.importers.relion_columns import COORDINATES, rotations, table_with, tomogram_names
+from halcmd.importers._relion_columns import COORDINATES, rotations, table_with, tomogram_names
 from halcmd.particles import particles_of
+from halcmd.picks.picks import Picks, numbers
 
 
 def recognises(file: PickFile) -> bool:

@@ -19,10 +19,11 @@ from halcmd.extraction.plan import (
     select_rows,
 )
 from halcmd.formats.star import text_of
-from halcmd.importers.picks import Picks, join_picks
-from halcmd.importers.positions import Placed, resolve_all
-from halcmd.importers.tomograms import UNKNOWN_TILTS, find_tomograms
+from halcmd.intake.read import join_picks
 from halcmd.particles import Particles
+from halcmd.picks.picks import Picks
+from halcmd.picks.positions import Placed, resolve_all
+from halcmd.picks.tomograms import UNKNOWN_TILTS, find_tomograms
 from halcmd.poses import euler_angles
 from halcmd.relion_view import relion_particles, with_optics
 from halcmd.splitting import split_test

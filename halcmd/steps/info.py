@@ -16,7 +16,7 @@ from halcmd.formats.mrc import Volume, open_volume
 from halcmd.formats.relion_job import OUTPUTS, RUN_LOG, SETTINGS
 from halcmd.formats.star import read_star
 from halcmd.importers import IMPORTERS
-from halcmd.importers.facts import table_facts
+from halcmd.intake.facts import table_facts
 from halcmd.networks import NETWORKS
 from halcmd.pixel_size import header_size
 from halcmd.strategies import STRATEGIES

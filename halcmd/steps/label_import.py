@@ -10,8 +10,8 @@ import numpy as np
 from halcmd.console import log, planned
 from halcmd.errors import InputError, OptionError, first_few
 from halcmd.formats.files import write_csv
-from halcmd.importers.label_matching import match_labels
-from halcmd.importers.labels import LabelFile, read_ids
+from halcmd.intake.label_matching import match_labels
+from halcmd.intake.labels import LabelFile, read_ids
 from halcmd.matching import AMBIGUOUS, NO_MATCH, Match
 from halcmd.particles import UNLABELLED, Particles, valid_label
 from halcmd.tables import write_particles

@@ -15,7 +15,7 @@ from halcmd.console import log, planned
 from halcmd.errors import InputError, NothingToQuery, OptionError, first_few
 from halcmd.formats.files import write_csv
 from halcmd.formats.star import text_of
-from halcmd.importers.labels import read_ids
+from halcmd.intake.labels import read_ids
 from halcmd.particles import Particles
 from halcmd.registry import load
 from halcmd.strategies import STRATEGIES

@@ -12,7 +12,7 @@ from halcmd.console import Advance, log, planned, progress
 from halcmd.errors import InputError, did_you_mean
 from halcmd.formats.mrc_writing import single_path, write_singles
 from halcmd.formats.star import text_of
-from halcmd.importers.labels import read_ids
+from halcmd.intake.labels import read_ids
 from halcmd.particles import JUNK, NOT_TRAINED, UNLABELLED, Particles
 from halcmd.relion_view import class_of, relion_particles, with_optics
 from halcmd.subtomograms import Boxes, open_boxes

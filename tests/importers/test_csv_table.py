@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 from halcmd.errors import InputError
 from halcmd.formats.files import read_text
 from halcmd.importers.csv_table import read_rows
-from halcmd.importers.picks import Picks, read_picks
+from halcmd.intake.read import read_picks
+from halcmd.picks.picks import Picks
 
 
 def read(tmp_path, text: str, encoding: str = "utf-8") -> Picks:

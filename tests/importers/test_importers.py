@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 
 from halcmd.errors import InputError, OptionError
+from halcmd.formats.pick_file import open_pick_file
 from halcmd.importers import IMPORTERS
-from halcmd.importers.picks import UNITS, open_pick_file, read_picks, recognise
+from halcmd.intake.read import read_picks
+from halcmd.intake.recognise import recognise
+from halcmd.picks.picks import UNITS
 
 COORDINATES = "_rlnCoordinateX\n_rlnCoordinateY\n_rlnCoordinateZ\n"
 POSITIONS = "_halPositionXAngst\n_halPositionYAngst\n_halPositionZAngst\n"

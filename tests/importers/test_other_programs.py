@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from halcmd.errors import HalcmdError, InputError
 from halcmd.formats.mrc import Volume
-from halcmd.importers.picks import Picks, read_picks
-from halcmd.importers.positions import resolve_positions
-from halcmd.importers.tomograms import Tomogram
+from halcmd.intake.read import read_picks
+from halcmd.picks.picks import Picks
+from halcmd.picks.positions import resolve_positions
+from halcmd.picks.tomograms import Tomogram
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ from halcmd.cropping import Geometry, Intensity
 from halcmd.formats.mrc import open_volume
 from halcmd.formats.mrc_writing import write_volume
 from halcmd.formats.star import read_star
-from halcmd.importers.picks import read_picks
+from halcmd.intake.read import read_picks
 from halcmd.steps.extract import Split, extract
 from halcmd.steps.select import Wanted, select
 from halcmd.tables import HistoryRow, read_particles, running, write_particles

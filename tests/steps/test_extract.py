@@ -14,7 +14,7 @@ from halcmd.errors import DataError, DryRun, InputError, OptionError
 from halcmd.formats.mrc import open_volume
 from halcmd.formats.mrc_writing import write_volume
 from halcmd.formats.star import Star, Table, read_star, write_star
-from halcmd.importers.picks import read_picks
+from halcmd.intake.read import read_picks
 from halcmd.particles import Particles
 from halcmd.steps.extract import ExtractResult, Geometry, Intensity, Split, extract
 from halcmd.subtomograms import open_boxes

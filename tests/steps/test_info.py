@@ -14,7 +14,7 @@ from halcmd.formats.model import ModelInfo, write_model
 from halcmd.formats.mrc import open_volume
 from halcmd.formats.mrc_writing import write_stack, write_volume
 from halcmd.importers import IMPORTERS
-from halcmd.importers.picks import read_picks
+from halcmd.intake.read import read_picks
 from halcmd.networks import NETWORKS
 from halcmd.particles import new_particles
 from halcmd.steps.info import describe, installation, lines_of

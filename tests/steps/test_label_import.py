@@ -13,8 +13,8 @@ from halcmd.console import log
 from halcmd.cropping import Geometry, Intensity
 from halcmd.errors import InputError, OptionError
 from halcmd.formats.mrc_writing import write_volume
-from halcmd.importers.labels import read_labels, read_renames
-from halcmd.importers.picks import read_picks
+from halcmd.intake.labels import read_labels, read_renames
+from halcmd.intake.read import read_picks
 from halcmd.particles import Particles, new_particles
 from halcmd.steps.extract import Split, extract
 from halcmd.steps.label_import import LabelImportResult, Rules, label_import

@@ -17,7 +17,7 @@ from halcmd.formats.features import feature_file
 from halcmd.formats.model import ModelInfo, write_model
 from halcmd.formats.mrc_writing import write_stack
 from halcmd.formats.star import Table
-from halcmd.importers.labels import read_labels
+from halcmd.intake.labels import read_labels
 from halcmd.networks.classifier import new_network
 from halcmd.networks.discriminator import RECIPES
 from halcmd.particles import Particles, new_particles

@@ -6,10 +6,10 @@ from typing import TypedDict
 import numpy as np
 
 from halcmd.console import log
+from halcmd.formats.pick_file import PickFile
 from halcmd.formats.star import Table
-from halcmd.importers.pick_file import PickFile
-from halcmd.importers.picks import Reading, numbers
 from halcmd.particles import Particles
+from halcmd.picks.picks import Reading, numbers
 from halcmd.pixel_size import is_set, optics_values
 from halcmd.poses import euler_matrices
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from halcmd.errors import InputError
-from halcmd.importers.tomogram_names import Entry, entries_of
+from halcmd.picks.tomogram_names import Entry, entries_of
 
 
 def meant(name: str, *files: str) -> str:

@@ -9,10 +9,11 @@ from scipy.spatial import cKDTree
 from halcmd.console import log
 from halcmd.errors import InputError
 from halcmd.formats.mrc import Volume
-from halcmd.importers.picks import Picks, read_picks
-from halcmd.importers.positions import resolve_positions
-from halcmd.importers.tomograms import Tomogram
+from halcmd.intake.read import read_picks
 from halcmd.particles import tomogram_name
+from halcmd.picks.picks import Picks
+from halcmd.picks.positions import resolve_positions
+from halcmd.picks.tomograms import Tomogram
 
 XYZ = "_rlnCoordinateX\n_rlnCoordinateY\n_rlnCoordinateZ\n"
 CENTRED = "".join(f"_rlnCenteredCoordinate{axis}Angst\n" for axis in "XYZ")

@@ -3,7 +3,7 @@ import pytest
 
 from halcmd.errors import InputError
 from halcmd.formats.files import write_text
-from halcmd.importers.labels import LabelFile, read_ids, read_labels, read_renames
+from halcmd.intake.labels import LabelFile, read_ids, read_labels, read_renames
 from halcmd.particles import new_particles
 from halcmd.tables import write_particles
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from halcmd.console import log
 from halcmd.errors import InputError
-from halcmd.importers.tomograms import Tomogram
+from halcmd.picks.tomograms import Tomogram
 
 _LIKELY_FACTORS = (2, 3, 4, 5, 6, 8, 10, 0.5, 1 / 3, 0.25, 0.2, 1 / 6, 0.125, 0.1)
 _ANGSTROM = 1.0

@@ -9,7 +9,7 @@ import pytest
 from halcmd.console import log
 from halcmd.errors import DataError, InputError
 from halcmd.formats.mrc_writing import write_stack, write_volume
-from halcmd.importers.tomograms import Tomogram, find_tomograms
+from halcmd.picks.tomograms import Tomogram, find_tomograms
 
 VOLUME = np.zeros((4, 6, 8), dtype=np.float32)
 
@@ -210,8 +210,8 @@ def test_a_volume_of_another_size_than_stated_is_a_warning(tmp_path, caplog):
 
 
 def test_tilts_come_from_the_projections_of_warp(shared):
-    from halcmd.importers.tomogram_names import entries
-    from halcmd.importers.tomograms import _tilts
+    from halcmd.picks.tomogram_names import entries
+    from halcmd.picks.tomograms import _tilts
 
     (entry, *_) = entries([shared / "star" / "warp2_matching_tomograms.star"])
     assert entry.row is not None

@@ -12,8 +12,8 @@ from halcmd.console import log
 from halcmd.errors import InputError, first_few
 from halcmd.formats.files import unreadable
 from halcmd.formats.star import Table, number_of, read_star
-from halcmd.importers.optimisation_set import named_files
 from halcmd.particles import tomogram_name
+from halcmd.picks.optimisation_set import named_files
 
 _VOLUME_SUFFIXES = (".mrc", ".rec", ".map")
 

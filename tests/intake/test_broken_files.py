@@ -7,7 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from halcmd.errors import HalcmdError
-from halcmd.importers.picks import Picks, read_picks
+from halcmd.intake.read import read_picks
+from halcmd.picks.picks import Picks
 
 XYZ = "_rlnCoordinateX #1\n_rlnCoordinateY #2\n_rlnCoordinateZ #3\n"
 OPTICS = """# version 30001

@@ -10,9 +10,9 @@ from halcmd.console import log
 from halcmd.errors import InputError
 from halcmd.formats.mrc import Volume, open_volume
 from halcmd.formats.star import read_star
-from halcmd.importers.optimisation_set import locate
-from halcmd.importers.tomogram_names import Entry, Row, entries, entries_of
 from halcmd.particles import numbers_of, tomogram_name
+from halcmd.picks.optimisation_set import locate
+from halcmd.picks.tomogram_names import Entry, Row, entries, entries_of
 from halcmd.pixel_size import header_size, is_set, resolve_pixel_size
 
 # RELION 5 names one or several of these; its C++ label table spells the denoised one differently.

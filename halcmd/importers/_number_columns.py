@@ -11,8 +11,8 @@ from typing import Literal
 import numpy as np
 
 from halcmd.errors import InputError
-from halcmd.importers.pick_file import PickFile
-from halcmd.importers.text_rows import is_number, split_lines
+from halcmd.formats.pick_file import PickFile
+from halcmd.importers._text_rows import is_number, split_lines
 
 _COUNTS = range(3, 7)
 

@@ -1,12 +1,8 @@
-"""A file that may hold picks: opening it, finding its importer, or saying why it has none."""
-
-import codecs
-from dataclasses import dataclass
-from pathlib import Path
+"""Which importer a file of picks is for, or why it has none."""
 
 from halcmd.errors import InputError
-from halcmd.formats.files import read_text, unreadable
-from halcmd.formats.star import Star, read_star
+from halcmd.formats.pick_file import PickFile
+from halcmd.formats.star import Star
 from halcmd.importers import IMPORTERS
 from halcmd.registry import load
 
@@ -93,47 +89,6 @@ _KINDS = {
     **dict.fromkeys(("copick", "ndjson", "dynamo", "imod_text", "coords", "csv"), _TEXT),
     **dict.fromkeys(("em", "imod"), _BINARY),
 }
-
-
-@dataclass(frozen=True)
-class PickFile:
-    """A file that may hold picks.
-
-    Attributes
-    ----------
-    path : Path
-        The file.
-    data : bytes
-        All of it.
-    text : str
-        The same as text; empty where it is none.
-    star : Star or None
-        Its tables, where it is a STAR file.
-    """
-
-    path: Path
-    data: bytes
-    text: str
-    star: Star | None
-
-
-def open_pick_file(path: Path) -> PickFile:
-    """A file, decoded where it is text and parsed where it is STAR.
-
-    Raises
-    ------
-    InputError
-        It is missing or empty, or is a STAR file with a fault.
-    """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise unreadable(path, error) from error
-    text = _text(path, data)
-    if not data.strip() or (text and not text.strip()):
-        raise InputError("the file is empty", where=str(path))
-    is_star = any(line.lstrip().startswith("data_") for line in text.splitlines())
-    return PickFile(path, data, text, read_star(path) if is_star else None)
 
 
 def recognise(file: PickFile, name: str = "auto") -> str:
@@ -232,15 +187,3 @@ def _contents(file: PickFile) -> str:
         return file.text.strip().splitlines()[0][:60] if file.text else f"{len(file.data):,} bytes"
     tables = [f"data_{t.name} ({', '.join(t.labels[:6])} ...)" for t in file.star.tables[:3]]
     return "; ".join(tables)
-
-
-def _text(path: Path, data: bytes) -> str:
-    """The file as text; empty where it is none."""
-    if b"\0" in data and data[:2] not in {codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE}:
-        return ""
-    try:
-        return read_text(path)
-    except InputError:
-        if b"data_" in data:
-            raise
-        return ""

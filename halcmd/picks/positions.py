@@ -10,9 +10,9 @@ import numpy as np
 
 from halcmd.console import log
 from halcmd.errors import InputError
-from halcmd.importers.picks import TILT_SERIES, Picks, Reading
-from halcmd.importers.placement import Placement, check_placement, inside
-from halcmd.importers.tomograms import Tomogram
+from halcmd.picks.picks import TILT_SERIES, Picks, Reading
+from halcmd.picks.placement import Placement, check_placement, inside
+from halcmd.picks.tomograms import Tomogram
 from halcmd.pixel_size import differ
 
 _UNIT_WORDS = {

@@ -10,12 +10,14 @@ import numpy as np
 
 from halcmd.errors import InputError, did_you_mean, first_few
 from halcmd.formats.files import read_text
+from halcmd.formats.pick_file import PickFile, open_pick_file
 from halcmd.formats.star import Table
 from halcmd.importers import IMPORTERS
 from halcmd.importers.csv_table import read_rows, split_rows
-from halcmd.importers.pick_file import PickFile, known_as, open_pick_file, recognise
-from halcmd.importers.picks import Picks, open_named
+from halcmd.intake.read import open_named
+from halcmd.intake.recognise import known_as, recognise
 from halcmd.particles import UNLABELLED, Particles, particles_of, valid_label
+from halcmd.picks.picks import Picks
 from halcmd.registry import load
 
 ID_COLUMNS = ("halParticleId", "particle_id", "id")

@@ -9,23 +9,18 @@ import numpy as np
 
 from halcmd.errors import InputError, first_few
 from halcmd.formats.mrc import open_volume
+from halcmd.formats.pick_file import PickFile, open_pick_file
 from halcmd.formats.star import Star, Table
 from halcmd.importers import IMPORTERS
-from halcmd.importers.labels import label_counts
-from halcmd.importers.optimisation_set import NamedFiles, named_files
-from halcmd.importers.pick_file import (
-    NO_COORDINATES,
-    READY,
-    PickFile,
-    open_pick_file,
-    recognise,
-)
-from halcmd.importers.picks import Picks
-from halcmd.importers.placement import Placement, check_placement
-from halcmd.importers.positions import place
-from halcmd.importers.relion_columns import detector_pixels, image_pixels
-from halcmd.importers.tomograms import VOLUME_COLUMNS, find_tomograms
+from halcmd.importers._relion_columns import detector_pixels, image_pixels
+from halcmd.intake.labels import label_counts
+from halcmd.intake.recognise import NO_COORDINATES, READY, recognise
 from halcmd.particles import Particles, numbers_of, particles_of, tomogram_name
+from halcmd.picks.optimisation_set import NamedFiles, named_files
+from halcmd.picks.picks import Picks
+from halcmd.picks.placement import Placement, check_placement
+from halcmd.picks.positions import place
+from halcmd.picks.tomograms import VOLUME_COLUMNS, find_tomograms
 from halcmd.pixel_size import optics_values
 from halcmd.registry import load
 

@@ -7,12 +7,12 @@ import numpy as np
 from halcmd.console import log
 from halcmd.errors import InputError, first_few
 from halcmd.formats.mrc import open_volume
-from halcmd.importers.labels import LabelFile
-from halcmd.importers.picks import Picks
-from halcmd.importers.positions import resolve_positions
-from halcmd.importers.tomograms import Tomogram
+from halcmd.intake.labels import LabelFile
 from halcmd.matching import Match, match_ids, match_names, match_positions
 from halcmd.particles import Particles, tomogram_name
+from halcmd.picks.picks import Picks
+from halcmd.picks.positions import resolve_positions
+from halcmd.picks.tomograms import Tomogram
 
 _DEFAULT_DISTANCE_VOXELS = 2.0
 

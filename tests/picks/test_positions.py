@@ -10,11 +10,12 @@ import pytest
 from halcmd.console import log
 from halcmd.errors import InputError
 from halcmd.formats.mrc import Volume
-from halcmd.importers.picks import TILT_SERIES, VOXELS, Picks, Reading, read_picks
-from halcmd.importers.placement import inside
-from halcmd.importers.positions import resolve_positions
-from halcmd.importers.tomograms import Tomogram
+from halcmd.intake.read import read_picks
 from halcmd.particles import new_particles
+from halcmd.picks.picks import TILT_SERIES, VOXELS, Picks, Reading
+from halcmd.picks.placement import inside
+from halcmd.picks.positions import resolve_positions
+from halcmd.picks.tomograms import Tomogram
 
 
 @pytest.fixture(autouse=True)
