@@ -134,7 +134,7 @@ def job_folder(
         outcome = "aborted"
         relion_job.remove_written(folder, started)
         raise
-    except HalcmdError:
+    except (HalcmdError, Terminated, KeyboardInterrupt):
         relion_job.remove_written(folder, started)
         raise
     finally:

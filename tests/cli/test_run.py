@@ -74,6 +74,8 @@ def fake_step(
         if end == "bug":
             raise ZeroDivisionError
         if end == "sleep":
+            write_text(run.folder / "Subtomograms" / "TS_01.mrcs", "")
+            write_text(run.folder / "checkpoint.pt", "")
             write_text(run.folder / "ready", "")
             time.sleep(30)
         advance(1)
@@ -239,6 +241,9 @@ def test_sigterm_ends_the_job_with_143(in_tmp):
     assert json.loads(out)["exit_code"] == 143
     assert "ERROR: terminated" in err
     assert markers(Path("Fake")) == ["RELION_JOB_EXIT_FAILURE"]
+    # What was half made would stop the next run; the checkpoint is there to go on from.
+    assert not Path("Fake/Subtomograms").exists()
+    assert Path("Fake/checkpoint.pt").exists()
 
 
 def test_a_failure_in_a_new_folder_leaves_no_folder(in_tmp):
