@@ -255,14 +255,15 @@ def particles_of(star: Star) -> Particles:
     named = [name for name in _PARTICLE_BLOCKS if name in loops]
     others = [name for name in loops if not _OTHER_BLOCKS.match(name)]
     placed = [name for name in others if _COORDINATES & set(_labels(star, name))]
-    if len(placed) > 1 and not named:
+    found = named or placed or others
+    more = [name for name in placed if name not in found[:1]]
+    if more:
         raise InputError(
             "several tables of this STAR file hold picks",
             where=str(star.path),
-            found=", ".join(f"data_{name}" for name in placed),
+            found=", ".join(f"data_{name}" for name in [*found[:1], *more]),
             hint="a file for each of them",
         )
-    found = named or placed or others
     if not found:
         raise InputError(
             "no table of particles in this STAR file",

@@ -7,8 +7,8 @@ import numpy as np
 
 from halcmd.console import log
 from halcmd.errors import InputError
-from halcmd.formats.star import Table, text_of
-from halcmd.particles import NOT_TRAINED, UNLABELLED, Particles
+from halcmd.formats.star import Table, number_of, text_of
+from halcmd.particles import NOT_TRAINED, UNLABELLED, Particles, group_key
 
 _NEEDED = ("rlnVoltage", "rlnSphericalAberration")
 _COORDINATES = ("rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ")
@@ -20,6 +20,8 @@ _SUBTOMOGRAM_ANGLES = tuple(f"rlnTomoSubtomogram{angle}" for angle in ("Rot", "T
 _PRIORS = tuple(f"{label}Prior" for label in _ANGLES)
 """Of angles within a turned subtomogram, so of no use for one that is not."""
 _TOLERANCE = 0.01
+_ROUNDING = 1e-3
+"""Positions have three decimals in the table."""
 _ASSUMED = {
     "rlnVoltage": "300.000000",
     "rlnSphericalAberration": "2.700000",
@@ -50,7 +52,7 @@ def relion_particles(particles: Particles, *, assume_optics: bool = False) -> Pa
     table = _with_block_names(_with_optics_group(particles))
     table = _with_images(table)
     table = _with_class_numbers(table)
-    return _with_complete_optics(table, assume=assume_optics)
+    return _with_versions(_with_complete_optics(table, assume=assume_optics))
 
 
 def with_optics(particles: Particles, given: Mapping[str, str]) -> Particles:
@@ -64,6 +66,36 @@ def with_optics(particles: Particles, given: Mapping[str, str]) -> Particles:
         label: [value] * len(optics) for label, value in given.items() if label not in optics
     }
     return replace(table, star=table.star.with_table(optics.with_columns(missing)))
+
+
+def with_microscopes(particles: Particles, optics: Sequence[Mapping[str, str]]) -> Particles:
+    """The table with the optics of the tomogram of each row, where its own optics lack them.
+
+    A table without optics groups gets one for each microscope; those that are there are kept, and
+    get what is missing if all their particles are of one microscope.
+    """
+    kinds = [
+        tuple((label, number_of(value)) for label, value in sorted(one.items())) for one in optics
+    ]
+    distinct = list(dict.fromkeys(kinds))
+    if len(distinct) == 1:
+        return with_optics(particles, optics[0])
+    if particles.star.table("optics") is None and not particles.has("rlnOpticsGroup"):
+        groups = [str(distinct.index(kind) + 1) for kind in kinds]
+        particles = particles.with_columns({"rlnOpticsGroup": groups})
+    table = _with_optics_group(particles)
+    groups_of = dict[str, set[int]]()
+    for row, group in enumerate(table.text("rlnOpticsGroup")):
+        groups_of.setdefault(group_key(group), set()).add(distinct.index(kinds[row]))
+    own = table.star.table("optics")
+    assert own is not None
+    chosen = [groups_of.get(group_key(group), {0}) for group in own.column("rlnOpticsGroup")]
+    if any(len(numbers) > 1 for numbers in chosen):
+        return particles
+    rows = [optics[kinds.index(distinct[min(numbers)])] for numbers in chosen]
+    labels = [label for label in rows[0] if label not in own and all(label in row for row in rows)]
+    columns = {label: [row[label] for row in rows] for label in labels}
+    return replace(table, star=table.star.with_table(own.with_columns(columns)))
 
 
 def class_of(particles: Particles) -> np.ndarray:
@@ -102,6 +134,12 @@ def _with_block_names(particles: Particles) -> Particles:
     return replace(particles, star=replace(particles.star, tables=tables), block="particles")
 
 
+def _with_versions(particles: Particles) -> Particles:
+    """A version comment before each block, as RELION writes it."""
+    tables = tuple(table.with_version() for table in particles.star.tables)
+    return replace(particles, star=replace(particles.star, tables=tables))
+
+
 def _with_images(particles: Particles) -> Particles:
     if not particles.has("halImageName"):
         return particles
@@ -125,14 +163,20 @@ def _with_images(particles: Particles) -> Particles:
     optics = changed.star.table("optics")
     assert optics is not None
     count = len(optics)
-    optics = optics.with_columns(
-        {
-            "rlnImagePixelSize": text_of([sizes[0]] * count, 6),
-            "rlnImageSize": [str(edges[0])] * count,
-            "rlnImageDimensionality": ["3"] * count,
-        }
-    )
-    changed = replace(changed, star=changed.star.with_table(optics)).without(["rlnCtfImage"])
+    columns = {
+        "rlnImagePixelSize": text_of([sizes[0]] * count, 6),
+        "rlnImageSize": [str(edges[0])] * count,
+        "rlnImageDimensionality": ["3"] * count,
+    }
+    if "rlnCtfDataAreCtfPremultiplied" in optics:
+        columns["rlnCtfDataAreCtfPremultiplied"] = ["0"] * count
+    optics = optics.without(["rlnTomoSubtomogramBinning"]).with_columns(columns)
+    star = changed.star.with_table(optics)
+    general = star.table("general")
+    if general is not None and "rlnTomoSubTomosAre2DStacks" in general:
+        flags = {"rlnTomoSubTomosAre2DStacks": ["0"] * len(general)}
+        star = star.with_table(general.with_columns(flags))
+    changed = replace(changed, star=star).without(["rlnCtfImage", "rlnTomoVisibleFrames"])
     return _with_poses(changed) if changed.has("halTomogramPixelSize") else changed
 
 
@@ -182,21 +226,29 @@ def _recentred(particles: Particles, centres: np.ndarray) -> dict[str, Sequence[
         }
     moved = (centres - unshifted) / unit
     return {
-        label: text_of(particles.number(label) + moved[:, axis], 6)
+        label: text_of(_whole_if_near(particles.number(label) + moved[:, axis]), 6)
         for axis, label in enumerate(labels)
     }
+
+
+def _whole_if_near(values: np.ndarray) -> np.ndarray:
+    """Values, of which those next to a whole number become it: RELION cuts decimals off."""
+    whole = np.rint(values)
+    return np.where(np.abs(values - whole) < _ROUNDING, whole, values)
 
 
 def _angstrom_per_unit(particles: Particles, unshifted: np.ndarray) -> np.ndarray:
     """How many Angstrom one unit of rlnCoordinate is, shape (n, 3): position over coordinate.
 
     All formats with these columns count from 0 at the first voxel, with one unit for each axis of a
-    tomogram.
+    tomogram, or of the particles of one optics group in it.
     """
     units = np.repeat(particles.number("halTomogramPixelSize")[:, None], 3, axis=1)
     coordinates = np.stack([particles.number(label) for label in _COORDINATES], axis=1)
-    for name in dict.fromkeys(particles.tomograms):
-        rows = particles.tomograms == name
+    groups = particles.text("rlnOpticsGroup", "1") + "/" + particles.text("rlnPixelSize", "")
+    kinds = particles.tomograms + "/" + groups
+    for kind in dict.fromkeys(kinds):
+        rows = kinds == kind
         there, positions = (np.abs(v[rows]).sum(axis=0) for v in (coordinates, unshifted))
         known = (there > 0) & (positions > 0)
         units[np.ix_(rows, known)] = positions[known] / there[known]

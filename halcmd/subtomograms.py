@@ -122,8 +122,9 @@ def standardise(
             found=first_few(bad),
             hint="these places may be masked out or empty: take them out of the table",
         )
-    flat -= mean[:, None].astype(np.float32)
-    flat /= spread[:, None].astype(np.float32)
+    # In double precision, since a tomogram's mean may be thousands of times its deviation.
+    exact = centred if background is None else flat - mean[:, None]
+    flat[:] = exact / spread[:, None]
     return volumes
 
 

@@ -188,3 +188,36 @@ def test_turned_boxes_have_neither_origin_nor_angle():
     # Where the input has no RELION coordinates, those of RELION 3.1 are given: voxels.
     assert rows(view, COORDINATES) == [[20.4, 9.6, 5], [30.4, 10, 5.3]]
     assert view.text("rlnMicrographName").tolist() == ["T.mrc", "T.mrc"]
+
+
+def test_groups_of_other_pixels_in_one_tomogram_keep_their_own():
+    optics = {label: values * 2 for label, values in OPTICS.items()}
+    optics |= {"rlnOpticsGroup": ["1", "2"], "rlnMicrographPixelSize": ["2.0", "5.0"]}
+    shifts = {f"halShift{axis}Angst": ["0.000"] * 2 for axis in "XYZ"}
+    coordinates = {
+        "rlnCoordinateX": ["102", "60.8"],
+        "rlnCoordinateY": ["48", "20"],
+        "rlnCoordinateZ": ["25", "10.6"],
+    }
+    particles = cut(**coordinates, **shifts, rlnOpticsGroup=["1", "2"])
+    star = particles.star.with_table(Table.from_columns("optics", optics))
+    view = relion_particles(Particles(star, particles.block))
+    assert rows(view, COORDINATES) == [[100, 50, 25], [60, 20, 10]]
+    assert rows(view, ORIGINS) == [[-4, 4, 0], [-4, 0, -3]]
+
+
+def test_what_the_table_says_of_other_images_goes():
+    given = cut(rlnTomoVisibleFrames=["[1]", "[1]"])
+    optics = Table.from_columns(
+        "optics",
+        OPTICS | {"rlnCtfDataAreCtfPremultiplied": ["1"], "rlnTomoSubtomogramBinning": ["2"]},
+    )
+    general = Table.from_columns("general", {"rlnTomoSubTomosAre2DStacks": ["1"]})
+    star = given.star.with_table(optics).with_table(general)
+    view = relion_particles(Particles(star, given.block))
+    assert optics_of(view)["rlnCtfDataAreCtfPremultiplied"] == ["0"]
+    assert "rlnTomoSubtomogramBinning" not in optics_of(view)
+    after = view.star.table("general")
+    assert after is not None
+    assert after.column("rlnTomoSubTomosAre2DStacks") == ["0"]
+    assert not view.has("rlnTomoVisibleFrames")

@@ -5,6 +5,7 @@ import mrcfile
 import numpy as np
 import pytest
 
+from halcmd.cropping import outside_radius
 from halcmd.errors import DataError, InputError
 from halcmd.formats.mrc_writing import write_singles, write_stack, write_volume
 from halcmd.particles import Particles, new_particles
@@ -197,3 +198,16 @@ def test_more_files_than_can_stay_open(tmp_path, rng, monkeypatch):
     read = open_boxes(table(names)).read(np.array([6, 0, 3, 6]))
     np.testing.assert_array_equal(read[0], read[3])
     assert np.corrcoef(read[2].ravel(), data[3].ravel())[0, 1] > 0.9999
+
+
+@pytest.mark.parametrize(("mean", "spread"), [(1000.0, 1.0), (5000.0, 0.3), (-100.0, 0.1)])
+@pytest.mark.parametrize("ring", [False, True])
+def test_a_mean_far_above_the_deviation_costs_no_digits(rng, mean, spread, ring):
+    boxes = rng.normal(mean, spread, (2, 12, 12, 12)).astype(np.float32)
+    background = outside_radius(12, 4) if ring else np.ones((12, 12, 12), dtype=bool)
+    exact = boxes.astype(np.float64)
+    for box in exact:
+        box -= box[background].mean()
+        box /= box[background].std()
+    found = standardise(boxes, names=["a", "b"], background=background if ring else None)
+    np.testing.assert_allclose(found, exact, atol=1e-6)

@@ -5,16 +5,18 @@ from typing import Annotated
 
 from typer import Option
 
-from halcmd.cli.options import ParticlesOption, microscope, one_of, pair
+from halcmd.cli.options import (
+    COORDS,
+    CoordsAngpixOption,
+    CoordsOption,
+    ParticlesOption,
+    microscope,
+    one_of,
+    pair,
+)
 from halcmd.cli.run import Result, Run
 from halcmd.importers import IMPORTERS
 
-_COORDS = {
-    "pixel": "voxel",
-    "angst": "angstrom",
-    "centered-angst": "centred_angstrom",
-    "normalised": "normalised",
-}
 FORMATS = ("auto", *IMPORTERS)
 
 
@@ -60,23 +62,8 @@ def extract(
             callback=lambda value: one_of(value, FORMATS),
         ),
     ] = "auto",
-    coords: Annotated[
-        str,
-        Option(
-            help="Unit and origin of the coordinates.",
-            rich_help_panel="Input",
-            metavar="|".join(("auto", *_COORDS)),
-            callback=lambda value: one_of(value, ("auto", *_COORDS)),
-        ),
-    ] = "auto",
-    coords_angpix: Annotated[
-        float | None,
-        Option(
-            help="Pixel size of the coordinates [A]. Default: from the input.",
-            rich_help_panel="Input",
-            min=0.01,
-        ),
-    ] = None,
+    coords: CoordsOption = "auto",
+    coords_angpix: CoordsAngpixOption = None,
     tomo_angpix: Annotated[
         float | None,
         Option(
@@ -224,7 +211,7 @@ def extract(
     from halcmd.steps import extract as step
 
     return step.extract(
-        read_picks(particles, name=format_, unit=_COORDS.get(coords)),
+        read_picks(particles, name=format_, unit=COORDS.get(coords)),
         tomograms or [],
         run.folder,
         geometry=Geometry(box, binning, angpix, edge),

@@ -5,7 +5,13 @@ from typing import Annotated
 
 from typer import Option
 
-from halcmd.cli.options import OneParticlesOption, one_of
+from halcmd.cli.options import (
+    COORDS,
+    CoordsAngpixOption,
+    CoordsOption,
+    OneParticlesOption,
+    one_of,
+)
 from halcmd.cli.run import Result, Run
 from halcmd.importers import IMPORTERS
 
@@ -33,6 +39,17 @@ def label_import(
             callback=lambda value: one_of(value, _FORMATS),
         ),
     ] = "auto",
+    tomograms: Annotated[
+        list[Path] | None,
+        Option(
+            help="As for extract, where the volumes alone do not say how coordinates are read: "
+            "tomograms.star.",
+            rich_help_panel="Input",
+            metavar="PATH",
+        ),
+    ] = None,
+    coords: CoordsOption = "auto",
+    coords_angpix: CoordsAngpixOption = None,
     only: Annotated[
         Path | None,
         Option(
@@ -130,19 +147,36 @@ def label_import(
 
     halcmd label-import --i Extract/particles.star --labels query.csv --o Label/
     """
+    from halcmd.intake.label_matching import Placing
     from halcmd.intake.labels import read_labels, read_renames
     from halcmd.steps import label_import as step
 
     renames = read_renames(rename) if rename else {}
     files = [
-        read_labels(path, name=format_, column=label_column, one_label=label, renames=renames)
+        read_labels(
+            path,
+            name=format_,
+            column=label_column,
+            one_label=label,
+            renames=renames,
+            unit=COORDS.get(coords),
+        )
         for path in labels
     ]
     return step.label_import(
         run.read([particles]),
         files,
         run.folder,
-        rules=step.Rules(match, max_distance, conflict, relabel, allow_unmatched, absent, split),
+        rules=step.Rules(
+            match,
+            max_distance,
+            conflict,
+            relabel,
+            allow_unmatched,
+            absent,
+            split,
+            Placing(tuple(tomograms or ()), coords_angpix),
+        ),
         only=only,
         annotator=annotator,
         label_round=label_round,

@@ -34,6 +34,29 @@ PrecisionOption = Annotated[
         callback=lambda value: one_of(value, ("auto", "32", "bf16", "16")),
     ),
 ]
+COORDS = {
+    "pixel": "voxel",
+    "angst": "angstrom",
+    "centered-angst": "centred_angstrom",
+    "normalised": "normalised",
+}
+CoordsOption = Annotated[
+    str,
+    Option(
+        help="Unit and origin of the coordinates.",
+        rich_help_panel="Input",
+        metavar="|".join(("auto", *COORDS)),
+        callback=lambda value: one_of(value, ("auto", *COORDS)),
+    ),
+]
+CoordsAngpixOption = Annotated[
+    float | None,
+    Option(
+        help="Pixel size of the coordinates [A]. Default: from the input.",
+        rich_help_panel="Input",
+        min=0.01,
+    ),
+]
 
 
 def one_of(value: str | None, choices: tuple[str, ...]) -> str | None:

@@ -140,6 +140,12 @@ class Table:
                 lines = lines + [" ".join(row) for row in zip(*columns, strict=True)]
         return Table(self.name, labels, lines, head=tuple(self._head()))
 
+    def with_version(self) -> "Table":
+        """This table with a version comment of RELION before it, where it has none."""
+        if any(line.startswith("# version") for line in self.head):
+            return self
+        return replace(self, head=("", VERSION_COMMENT, "", *self.head))
+
     def text_lines(self) -> list[str]:
         """The block as it is written, a text for each line."""
         if self.loop:

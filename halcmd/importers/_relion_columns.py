@@ -1,6 +1,7 @@
 """What the tables of RELION and Warp have in common: coordinates, shifts, angles, pixel sizes."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TypedDict
 
 import numpy as np
@@ -78,9 +79,18 @@ def rotations(particles: Particles) -> np.ndarray | None:
 def image_pixels(particles: Particles) -> Reading | None:
     """Pixels of the particle images, where the table says how large they are."""
     words = "pixels of the particle images"
-    if particles.has("rlnPixelSize"):
-        return reading(words, "rlnPixelSize", particles.number("rlnPixelSize"))
-    return reading(words, "rlnImagePixelSize", optics_values(particles, "rlnImagePixelSize"))
+    own = particles.number("rlnPixelSize") if particles.has("rlnPixelSize") else None
+    stated = (
+        reading(words, "rlnPixelSize", own),
+        reading(words, "rlnImagePixelSize", optics_values(particles, "rlnImagePixelSize")),
+    )
+    return agreeing(*stated)
+
+
+def agreeing(*stated: Reading | None) -> Reading | None:
+    """The first of these readings that there is, and with it the others, which must agree."""
+    there = [one for one in stated if one is not None]
+    return replace(there[0], others=tuple(there[1:])) if there else None
 
 
 def micrograph_pixels(particles: Particles) -> Reading | None:

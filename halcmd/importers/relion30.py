@@ -7,6 +7,7 @@ tomogram.
 from halcmd.formats.pick_file import PickFile
 from halcmd.importers._relion_columns import (
     COORDINATES,
+    agreeing,
     detector_pixels,
     image_pixels,
     rotations,
@@ -43,7 +44,7 @@ def read(file: PickFile) -> Picks:
         particles=particles,
         tomograms=tomogram_names(particles),
         coordinates=numbers(particles, COORDINATES),
-        readings=(image_pixels(particles) or detector_pixels(particles) or VOXELS,),
+        readings=(agreeing(image_pixels(particles), detector_pixels(particles)) or VOXELS,),
         rotations=rotations(particles),
         **shifts(particles),
     )

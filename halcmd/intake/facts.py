@@ -1,31 +1,33 @@
 """What a table of picks, particles or tomograms is, as ``halcmd info`` prints it."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
 
 import numpy as np
 
-from halcmd.errors import InputError, first_few
+from halcmd.errors import InputError
 from halcmd.formats.mrc import open_volume
 from halcmd.formats.pick_file import PickFile, open_pick_file
-from halcmd.formats.star import Star, Table
 from halcmd.importers import IMPORTERS
 from halcmd.importers._relion_columns import detector_pixels, image_pixels
 from halcmd.intake.labels import label_counts
 from halcmd.intake.recognise import NO_COORDINATES, READY, recognise
-from halcmd.particles import Particles, numbers_of, particles_of, tomogram_name
+from halcmd.intake.tomogram_facts import Facts, or_warning, tomogram_facts
+from halcmd.particles import Particles, particles_of, tomogram_name
 from halcmd.picks.optimisation_set import NamedFiles, named_files
 from halcmd.picks.picks import Picks
 from halcmd.picks.placement import Placement, check_placement
-from halcmd.picks.positions import place
-from halcmd.picks.tomograms import VOLUME_COLUMNS, find_tomograms
+from halcmd.picks.positions import origin_words, place
+from halcmd.picks.tomograms import find_tomograms
 from halcmd.pixel_size import optics_values
 from halcmd.registry import load
 
-Facts = dict[str, Any]
-_T = TypeVar("_T")
+_ORIGINS = {
+    "angstrom": "first voxel",
+    "centred_angstrom": "centre of the tomogram",
+    "normalised": "first edge of the tomogram",
+}
 
 
 def table_facts(
@@ -56,7 +58,7 @@ def table_facts(
         return _optimisation_set(named, path, tomograms, pixel_size)
     table = star.table("global")
     if table is not None and "rlnTomoName" in table:
-        return _tomograms(star)
+        return tomogram_facts(star)
     return _picks(file, tomograms, pixel_size)
 
 
@@ -161,6 +163,7 @@ def _particles(particles: Particles, picks: Picks | None) -> Facts:
     }
     if picks is not None:
         facts["shifts"] = _shifts(picks)
+        facts["origin"] = _ORIGINS.get(picks.unit) or origin_words(picks)
     if particles.has("halSplit"):
         facts["split"] = dict(Counter(particles.text("halSplit")))
     return facts
@@ -189,6 +192,11 @@ def _coordinates(picks: Picks | None, warnings: list[str]) -> Facts | None:
         warnings.append(
             f"the coordinates may be {' or '.join(ways)}: extract takes what fits the tomogram; "
             "--coords-angpix decides"
+        )
+    if first is not None and first.contradiction is not None:
+        warnings.append(
+            f"two pixel sizes of the coordinates contradict each other: {first.contradiction}; "
+            "extract needs --coords-angpix"
         )
     return {
         "unit": picks.unit,
@@ -228,7 +236,7 @@ def _images(particles: Particles, warnings: list[str]) -> Facts:
     facts["kind"] = "single" if "@" not in first else "stack"
     if column == "rlnImageName" and _is_flat(particles, first, there, warnings):
         facts["kind"] = "stack2d"
-    known = _or_warning(lambda: _image_pixel_size(particles, warnings), warnings)
+    known = or_warning(lambda: _image_pixel_size(particles, warnings), warnings)
     facts["pixel_size"], facts["pixel_size_from"] = known or (None, None)
     label = "rlnImageSize" if not particles.has("halImageSize") else "halImageSize"
     box = _first_number(particles, label, warnings)
@@ -243,7 +251,7 @@ def _is_flat(particles: Particles, first: str, path: Path | None, warnings: list
         return dimension == 2
     if "@" not in first and not first.endswith(".mrcs"):
         return False
-    volume = None if path is None else _or_warning(lambda: open_volume(path), warnings)
+    volume = None if path is None else or_warning(lambda: open_volume(path), warnings)
     return volume is None or volume.kind == "image_stack"
 
 
@@ -268,74 +276,10 @@ def _first_number(particles: Particles, label: str, warnings: list[str]) -> floa
     def read() -> np.ndarray | None:
         return particles.number(label) if particles.has(label) else optics_values(particles, label)
 
-    values = _or_warning(read, warnings)
+    values = or_warning(read, warnings)
     if values is None:
         return None
     if np.isfinite(values[0]):
         return float(values[0])
     warnings.append(f"{label} is no number")
     return None
-
-
-def _or_warning(read: Callable[[], _T], warnings: list[str]) -> _T | None:
-    """What a function returns; None and a warning where it cannot be read."""
-    try:
-        return read()
-    except InputError as error:
-        warnings.append(f"{error.message} ({error.where})")
-        return None
-
-
-def _tomograms(star: Star) -> Facts:
-    """Names, sizes in pixels of the tilt series, voxel sizes and which volumes there are."""
-    table = star.table("global")
-    assert table is not None
-    warnings: list[str] = []
-
-    def column(label: str) -> np.ndarray:
-        return _numbers(table, label, star.path, warnings)
-
-    volumes = [label for label in table.labels if label in VOLUME_COLUMNS]
-    pixels, binnings = column("rlnTomoTiltSeriesPixelSize"), column("rlnTomoTomogramBinning")
-    if volumes and "rlnTomoTomogramBinning" not in table:
-        binnings = np.ones(len(table))
-    sizes = np.stack([column(f"rlnTomoSize{axis}") for axis in "XYZ"], axis=1)
-    whole = sizes[np.isfinite(sizes).all(axis=1)].astype(int)
-    facts: Facts = {
-        "file": str(star.path),
-        "type": "tomograms",
-        "producer": "relion",
-        "tomograms": dict.fromkeys(table.column("rlnTomoName"), 1),
-        "tilt_series_pixel_size": _distinct(pixels.round(5)),
-        "size": [list(size) for size in sorted(set(map(tuple, whole.tolist())))],
-        "binning": _distinct(binnings),
-        "voxel_size": _distinct((pixels * binnings).round(4)),
-        "volumes": volumes,
-        "columns": table.labels,
-        "warnings": warnings,
-    }
-    if "rlnTomoTiltSeriesStarFile" in table and not (volumes or facts["size"]):
-        warnings.append(
-            "these are tilt series, not tomograms: as --tomograms give the tomograms.star of the "
-            "reconstruction job, or this file and the folder of the tomograms"
-        )
-        return facts | {"type": "tilt_series"}
-    return facts
-
-
-def _numbers(table: Table, label: str, path: Path | None, warnings: list[str]) -> np.ndarray:
-    """A column as numbers, shape (n,); nan, with a warning, where it has none."""
-    if label not in table:
-        return np.full(len(table), np.nan)
-    values = _or_warning(lambda: numbers_of(table, label, path), warnings)
-    if values is None:
-        return np.full(len(table), np.nan)
-    bad = np.flatnonzero(~np.isfinite(values))
-    if len(bad):
-        names = np.array(table.column("rlnTomoName"), dtype=object)[bad]
-        warnings.append(f"{label} is missing for {first_few(names)}")
-    return values
-
-
-def _distinct(values: np.ndarray) -> list[float]:
-    return sorted(set(values[np.isfinite(values)].tolist()))

@@ -1,5 +1,6 @@
 """Which particle each row of a label file is."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,35 @@ from halcmd.matching import Match, match_ids, match_names, match_positions
 from halcmd.particles import Particles, tomogram_name
 from halcmd.picks.picks import Picks
 from halcmd.picks.positions import resolve_positions
-from halcmd.picks.tomograms import Tomogram
+from halcmd.picks.tomogram_names import Entry, matching
+from halcmd.picks.tomograms import Tomogram, find_tomograms
 
 _DEFAULT_DISTANCE_VOXELS = 2.0
 
 
+@dataclass(frozen=True)
+class Placing:
+    """How the coordinates of a label file are read, where the file alone does not say.
+
+    Attributes
+    ----------
+    tomograms : tuple of Path
+        As for ``extract``; without them the volumes that the particles were cut from.
+    coords_pixel_size : float or None
+        Angstrom per pixel of the coordinates.
+    """
+
+    tomograms: tuple[Path, ...] = ()
+    coords_pixel_size: float | None = None
+
+
 def match_labels(
-    particles: Particles, file: LabelFile, *, way: str = "auto", max_distance: float | None = None
+    particles: Particles,
+    file: LabelFile,
+    *,
+    way: str = "auto",
+    max_distance: float | None = None,
+    placing: Placing | None = None,
 ) -> Match:
     """The particle of each row of a label file.
 
@@ -33,6 +56,8 @@ def match_labels(
     max_distance : float, optional
         Angstrom; default two voxels of the tomogram, or one pixel of the file's coordinates where
         that is larger.
+    placing : Placing, optional
+        How coordinates are read.
 
     Raises
     ------
@@ -48,7 +73,7 @@ def match_labels(
         elif by == "name" and (names := _by_name(particles, file)) is not None:
             found = names
         elif by == "coordinate" and file.picks is not None and _can_place(particles, way, found):
-            found = _by_position(particles, file, max_distance)
+            found = _by_position(particles, file, max_distance, placing or Placing())
         else:
             continue
         if found.matched.any():
@@ -84,20 +109,35 @@ def _by_name(particles: Particles, file: LabelFile) -> Match | None:
     return max(matches, key=lambda match: int(match.matched.sum()), default=None)
 
 
-def _by_position(particles: Particles, file: LabelFile, max_distance: float | None) -> Match:
+def _by_position(
+    particles: Particles, file: LabelFile, max_distance: float | None, placing: Placing
+) -> Match:
     picks = file.picks
     assert picks is not None
-    tomograms = _tomograms(particles)
-    names = np.array([tomogram_name(name) for name in picks.tomograms], dtype=object)
-    only = next(iter(tomograms)) if len(tomograms) == 1 else ""
-    names = np.where(names == "", only, names)
-    positions = resolve_positions(picks, names, tomograms).positions
+    tomograms = _tomograms(particles, placing.tomograms)
+    names = _names(picks, tomograms)
+    positions = resolve_positions(
+        picks, names, tomograms, coords_pixel_size=placing.coords_pixel_size
+    ).positions
     distance = _distance(picks, tomograms, max_distance)
     return match_positions(names, positions, particles.tomograms, particles.positions, distance)
 
 
-def _tomograms(particles: Particles) -> dict[str, Tomogram]:
+def _names(picks: Picks, tomograms: dict[str, Tomogram]) -> np.ndarray:
+    """The table's name of the tomogram of each pick, by the rules by which extract finds it."""
+    offered = [Entry(name) for name in tomograms]
+    meant = {}
+    for name in dict.fromkeys(picks.tomograms.tolist()):
+        found = matching(name, offered)
+        meant[name] = found[0].name if len(found) == 1 else tomogram_name(name)
+    return np.array([meant[name] for name in picks.tomograms], dtype=object)
+
+
+def _tomograms(particles: Particles, paths: tuple[Path, ...]) -> dict[str, Tomogram]:
     """The tomograms of the table, opened for their size and voxel."""
+    if paths:
+        names = np.array(list(dict.fromkeys(particles.tomograms)), dtype=object)
+        return find_tomograms(names, paths, where=str(particles.path))[1]
     if not particles.has("halTomogramFile"):
         raise InputError(
             "labels can be matched by position only to extracted particles",
@@ -107,10 +147,10 @@ def _tomograms(particles: Particles) -> dict[str, Tomogram]:
         )
     found = {}
     sizes = particles.number("halTomogramPixelSize")
-    paths = particles.text("halTomogramFile")
+    files = particles.text("halTomogramFile")
     for name in dict.fromkeys(particles.tomograms):
         row = int(np.argmax(particles.tomograms == name))
-        volume = open_volume(Path(paths[row]))
+        volume = open_volume(Path(files[row]))
         size = sizes[row] if np.isfinite(sizes[row]) else volume.pixel_size
         if size is None:
             raise InputError(

@@ -14,7 +14,7 @@ from halcmd.formats.pick_file import PickFile, open_pick_file
 from halcmd.formats.star import Table
 from halcmd.importers import IMPORTERS
 from halcmd.importers.csv_table import read_rows, split_rows
-from halcmd.intake.read import open_named
+from halcmd.intake.read import in_unit, open_named
 from halcmd.intake.recognise import known_as, recognise
 from halcmd.particles import UNLABELLED, Particles, particles_of, valid_label
 from halcmd.picks.picks import Picks
@@ -58,6 +58,7 @@ def read_labels(
     column: str | None = None,
     one_label: str | None = None,
     renames: dict[str, str] | None = None,
+    unit: str | None = None,
 ) -> LabelFile:
     """The answers of a STAR, CSV or TSV file, or of any other that an importer reads.
 
@@ -74,6 +75,8 @@ def read_labels(
         Class of all rows, whatever the columns.
     renames : dict of str to str, optional
         Class as it stands in the file to class as it is wanted.
+    unit : str, optional
+        Of the coordinates: one of ``UNITS``; overrides what the importer says.
 
     Raises
     ------
@@ -82,6 +85,7 @@ def read_labels(
     """
     file, _ = open_named(path)
     picks, table = _contents(file, name)
+    picks = picks and in_unit(picks, unit)
     if one_label is not None:
         labels = [one_label] * len(table)
     else:

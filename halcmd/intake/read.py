@@ -64,9 +64,14 @@ def open_named(path: Path) -> tuple[PickFile, Path | None]:
 def _read(path: Path, name: str, unit: str | None) -> Picks:
     file, tomograms = open_named(path)
     picks: Picks = load(IMPORTERS, recognise(file, name), "format").read(file)
-    if unit not in {None, picks.unit}:
-        picks = replace(picks, unit=unit, readings=(VOXELS,))
-    return replace(picks, tomograms_file=tomograms)
+    return replace(in_unit(picks, unit), tomograms_file=tomograms)
+
+
+def in_unit(picks: Picks, unit: str | None) -> Picks:
+    """The picks with their coordinates taken in another unit; None = as the importer says."""
+    if unit is None or unit == picks.unit:
+        return picks
+    return replace(picks, unit=unit, readings=(VOXELS,))
 
 
 def join_picks(files: Sequence[Picks], names: np.ndarray, *, label_by_file: bool) -> Particles:

@@ -41,10 +41,12 @@ def named_files(star: Star) -> NamedFiles | None:
 
 def locate(name: str, beside: Path | None) -> Path | None:
     """A file named in a STAR file: from the working directory, or a folder above the STAR file."""
-    if Path(name).exists():
-        return Path(name)
     folders = beside.absolute().parents if beside else ()
-    return next((folder / name for folder in folders if (folder / name).exists()), None)
+    try:
+        there = [Path(name), *(folder / name for folder in folders)]
+        return next((path for path in there if path.exists()), None)
+    except OSError:  # a name that no file can have, such as one of 300 letters
+        return None
 
 
 def _located(name: str | None, star: Star, kind: str) -> Path:

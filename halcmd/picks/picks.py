@@ -8,6 +8,7 @@ import numpy as np
 
 from halcmd.errors import InputError
 from halcmd.particles import Particles, new_particles
+from halcmd.pixel_size import TOLERANCE
 
 UNITS = ("voxel", "angstrom", "centred_angstrom", "normalised")
 
@@ -24,11 +25,27 @@ class Reading:
         Column that the pixel size came from; None where the tomogram decides.
     sizes : ndarray, shape (n,), float64, or None
         Angstrom per pixel for each pick; None = as the pick's tomogram says.
+    others : tuple of Reading
+        Columns that state the same size, so that they must agree.
     """
 
     words: str
     source: str | None = None
     sizes: np.ndarray | None = None
+    others: tuple["Reading", ...] = ()
+
+    @property
+    def contradiction(self) -> str | None:
+        """The column that states another size, and both sizes, for people; None where none does."""
+        for other in self.others:
+            if self.sizes is None or other.sizes is None:
+                continue
+            gaps = np.abs(self.sizes - other.sizes) / np.minimum(self.sizes, other.sizes)
+            row = int(gaps.argmax())
+            if gaps[row] > TOLERANCE:
+                mine, their = self.sizes[row], other.sizes[row]
+                return f"{self.source} = {mine:g} A, {other.source} = {their:g} A"
+        return None
 
 
 VOXELS = Reading("voxels of the tomogram")

@@ -8,11 +8,14 @@ from halcmd.console import log
 from halcmd.errors import InputError
 from halcmd.picks.tomograms import Tomogram
 
-_LIKELY_FACTORS = (2, 3, 4, 5, 6, 8, 10, 0.5, 1 / 3, 0.25, 0.2, 1 / 6, 0.125, 0.1)
+_LARGER = (2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
+_SMALLER = tuple(1 / factor for factor in _LARGER)
+_POWERS = (8.0, 4.0, 2.0, 0.5, 0.25, 0.125)
+"""Bin factors that most people use; of several that fit, the one that fills more comes first."""
 _ANGSTROM = 1.0
 """What coordinates count that are no pixels at all."""
 _NEAR = 0.05
-_MOST = 0.95
+_MOST, _MUCH = 0.95, 0.75
 _FEW = 20
 """With fewer picks, an empty half of the tomogram says nothing."""
 
@@ -62,7 +65,7 @@ def inside(positions_xyz: np.ndarray, tomogram: Tomogram) -> np.ndarray:
 
 
 def check_placement(placed: Placement, *, producer: str, where: str) -> None:
-    """Log where the picks of one tomogram lie; warn of a wrong bin factor.
+    """Log where the picks of one tomogram lie; warn of a wrong unit or bin factor.
 
     Parameters
     ----------
@@ -76,8 +79,8 @@ def check_placement(placed: Placement, *, producer: str, where: str) -> None:
     InputError
         All picks lie outside.
     """
-    tomogram, voxels, scale = placed.tomogram, placed.voxels, placed.scale
-    count = int(placed.inside.sum())
+    tomogram, voxels = placed.tomogram, placed.voxels
+    outside = int((~placed.inside).sum())
     spans = "  ".join(
         f"{axis} {low:.0f}..{high:.0f} of {size}"
         for axis, low, high, size in zip(
@@ -86,38 +89,59 @@ def check_placement(placed: Placement, *, producer: str, where: str) -> None:
     )
     log.info(
         f"{tomogram.name}: {len(voxels):,} picks, {producer}, {placed.words}; tomogram "
-        f"{tomogram.pixel_size:g} A ({tomogram.pixel_size_from}); {spans}; inside {count:,}"
+        f"{tomogram.pixel_size:g} A ({tomogram.pixel_size_from}); {spans}; inside "
+        f"{len(voxels) - outside:,}"
     )
-    if count == len(voxels):
-        if scale is not None:
-            _warn_of_corner(tomogram, voxels, scale)
+    if not outside:
+        _warn_of_corner(placed)
         return
     where = f"{where}, tomogram {tomogram.name}"
     advice = _advice(placed)
-    if count == 0:
+    if outside == len(voxels):
         raise InputError(
-            "all picks lie outside their tomogram", where=where, found=spans, hint=advice
+            "all picks lie outside their tomogram",
+            where=where,
+            found=spans,
+            hint=advice or "check --coords, --coords-angpix and the tomogram names",
         )
-    if count < len(voxels) / 2:
-        log.warning(f"{where}: {len(voxels) - count:,} picks lie outside; {advice}")
+    if outside > len(voxels) / 2 or (advice and outside > (1 - _MOST) * len(voxels)):
+        log.warning(
+            f"{where}: {outside:,} picks lie outside; "
+            f"{advice or 'check --coords, --coords-angpix and the tomogram names'}"
+        )
 
 
-def _advice(placed: Placement) -> str:
-    """What to try where picks lie outside: the bin factor that would fit, if one does."""
-    scale = placed.scale
-    factor = _fitting_factor(placed, scale) if scale is not None else None
-    if factor is None or scale is None:
-        return "check --coords, --coords-angpix and the tomogram names"
-    if abs(factor * scale - _ANGSTROM) < _NEAR:
+def _advice(placed: Placement) -> str | None:
+    """What to try where picks lie outside: the unit or factor that would fit, if one does."""
+    if placed.scale is None:
+        return _other_centre(placed)
+    angstrom = _ANGSTROM / placed.scale
+    factor = _likely_factor(placed, placed.scale, (*_SMALLER, angstrom))
+    if factor is None:
+        return None
+    if factor == angstrom:
         return "they would fit if the coordinates were in Angstrom: --coords angst"
+    also = "; or if they were in Angstrom: --coords angst" if _fills(placed, angstrom) > 0.5 else ""
     return (
         f"they would fit if the coordinates were {factor:.3g} times as large: --coords-angpix "
-        f"{factor * scale:.4g}"
+        f"{factor * placed.scale:.4g} or less{also}"
     )
 
 
-def _warn_of_corner(tomogram: Tomogram, voxels: np.ndarray, scale: float) -> None:
-    """All picks in the half of x and of y next to the origin: likely a bin factor."""
+def _other_centre(placed: Placement) -> str | None:
+    """For coordinates in Angstrom: whether they fit if counted from the other place."""
+    half = placed.tomogram.extent_xyz / 2.0
+    for shift, option in ((-half, "angst"), (half, "centered-angst")):
+        if inside(placed.positions + shift, placed.tomogram).mean() > _MOST:
+            return f"they would fit with --coords {option}"
+    return None
+
+
+def _warn_of_corner(placed: Placement) -> None:
+    """All picks in the half of x and of y next to the origin: likely a unit or a bin factor."""
+    tomogram, voxels, scale = placed.tomogram, placed.voxels, placed.scale
+    if scale is None:
+        return
     if len(voxels) > 1 and voxels.max() * tomogram.pixel_size <= scale:
         log.warning(
             f"{tomogram.name}: all coordinates lie between 0 and 1; if they are shares of the "
@@ -126,24 +150,35 @@ def _warn_of_corner(tomogram: Tomogram, voxels: np.ndarray, scale: float) -> Non
         return
     share = voxels[:, :2].max(axis=0) / tomogram.size_xyz[:2]
     if len(voxels) >= _FEW and 0 < share.max() < 0.5:
-        factor = np.floor(1 / share.max())
+        factor = _likely_factor(placed, scale, _LARGER) or np.floor(1 / share.max())
         log.warning(
             f"{tomogram.name}: all picks lie in one corner ({share[0]:.0%} of x, {share[1]:.0%} of "
-            f"y); if a bin factor is wrong, a factor of up to {factor:.0f} would fit: "
-            f"--coords-angpix {factor * scale:.4g}"
+            f"y); if a bin factor is wrong, a factor of {factor:.4g} (up to {1 / share.max():.3g}) "
+            f"would fit: --coords-angpix {factor * scale:.4g}"
         )
 
 
-def _fitting_factor(placed: Placement, scale: float) -> float | None:
-    """The likely factor under which nearly all picks are inside, and fill the tomogram best.
+def _likely_factor(placed: Placement, scale: float, candidates: tuple[float, ...]) -> float | None:
+    """The likely factor on the coordinates under which nearly all picks are inside.
 
-    Real pixel sizes first, since RELION 5 bins by factors such as 7.407; then round factors; then
-    Angstrom. A factor that leaves half of x and y empty counts only where no other fits.
+    Ratios of pixel sizes that are known come first, since RELION 5 bins by factors such as 7.407.
+    Of other factors, a power of two under which the picks fill most of the tomogram; else the one
+    under which they fill it best.
     """
     tomogram = placed.tomogram
-    known = [size for size in (tomogram.tilt_series_pixel_size, tomogram.pixel_size) if size]
-    factors = [*(size / scale for size in known), *_LIKELY_FACTORS, _ANGSTROM / scale]
-    fitting = [f for f in factors if inside(placed.positions * f, tomogram).mean() > _MOST]
-    reach = np.quantile(placed.voxels[:, :2], _MOST, axis=0) / tomogram.size_xyz[:2]
-    filling = [factor for factor in fitting if (reach * factor).max() > 0.5]
-    return next(iter(filling or fitting), None)
+    series, voxel = tomogram.tilt_series_pixel_size, tomogram.pixel_size
+    known = [voxel / scale, *([series / scale, voxel / series * voxel / scale] if series else [])]
+    ratios = [f for f in known if abs(f - 1) > _NEAR and _fills(placed, f) > 0.5]
+    if ratios:
+        return ratios[0]
+    fills = {factor: fill for factor in candidates if (fill := _fills(placed, factor)) > 0}
+    powers = [factor for factor in _POWERS if fills.get(factor, 0) > _MUCH]
+    return powers[0] if powers else max(fills, key=fills.__getitem__, default=None)
+
+
+def _fills(placed: Placement, factor: float) -> float:
+    """Share of x or y that the picks fill after a factor; 0 where they lie outside."""
+    if inside(placed.positions * factor, placed.tomogram).mean() <= _MOST:
+        return 0.0
+    reach = np.quantile(placed.voxels[:, :2], _MOST, axis=0) / placed.tomogram.size_xyz[:2]
+    return float((reach * factor).max())

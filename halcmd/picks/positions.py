@@ -187,7 +187,8 @@ def _sizes(
                     f"{picks.path}: --coords-angpix {option:g} A wins over {reading.source} = "
                     f"{sizes[0]:g} A"
                 )
-        return np.full(len(rows), option), f"pixels of {option:g} A (--coords-angpix)"
+        words = f"pixels of {option:g} A (--coords-angpix), {origin_words(picks)}"
+        return np.full(len(rows), option), words
     different: list[tuple[Reading, np.ndarray]] = []
     for reading, sizes in readings:
         if all(differ(float(sizes[0]), float(other[0])) for _, other in different):
@@ -195,7 +196,23 @@ def _sizes(
     if len(different) > 1:
         return _fitting(picks, rows, tomogram, different)
     reading, sizes = different[0]
-    return sizes, _words(reading, sizes, tomogram)
+    _check_agreement(picks, reading, sizes, tomogram)
+    return sizes, _words(picks, reading, sizes, tomogram)
+
+
+def _check_agreement(picks: Picks, reading: Reading, sizes: np.ndarray, tomogram: Tomogram) -> None:
+    """Raise InputError where two set sources state different sizes of the same pixel."""
+    found = reading.contradiction
+    series = tomogram.tilt_series_pixel_size
+    if reading.words == TILT_SERIES.words and series and differ(series, float(sizes[0])):
+        found = f"{reading.source} = {sizes[0]:g} A, tomograms.star = {series:g} A"
+    if found is not None:
+        raise InputError(
+            "two pixel sizes of the coordinates contradict each other",
+            where=f"{picks.path}, tomogram {tomogram.name}",
+            found=found,
+            hint="--coords-angpix with the right one",
+        )
 
 
 def _reading(reading: Reading, rows: np.ndarray, tomogram: Tomogram) -> np.ndarray | None:
@@ -238,10 +255,20 @@ def _fitting(
             + "; see docs/coordinates.md for which program writes which",
         )
     reading, sizes = fits[0]
-    return sizes, _words(reading, sizes, tomogram) + " (by other readings they lie outside)"
+    return sizes, _words(picks, reading, sizes, tomogram) + " (by other readings they lie outside)"
 
 
-def _words(reading: Reading, sizes: np.ndarray, tomogram: Tomogram) -> str:
+def _words(picks: Picks, reading: Reading, sizes: np.ndarray, tomogram: Tomogram) -> str:
     low, high = sizes.min(), sizes.max()
     size = f"{low:g} A" if low == high else f"{low:g} to {high:g} A"
-    return f"{reading.words}, {size} ({reading.source or tomogram.pixel_size_from})"
+    source = reading.source or tomogram.pixel_size_from
+    return f"{reading.words}, {size} ({source}), {origin_words(picks)}"
+
+
+def origin_words(picks: Picks) -> str:
+    """Where a format begins to count, for people: ``first voxel is 0`` or ``is 0.5, 0.5, 0``."""
+    origins = np.unique(np.atleast_2d(picks.origin), axis=0)
+    if len(origins) > 1:
+        return "counted from the corner of each box"
+    place = origins[0]
+    return f"first voxel is {'0' if not place.any() else ', '.join(f'{x:g}' for x in place)}"

@@ -92,7 +92,7 @@ def entries(paths: Sequence[Path]) -> list[Entry]:
             raise unreadable(path, FileNotFoundError())
     if not rows:
         return files
-    of_row = [_matching(row.name, files) for row in rows]
+    of_row = [matching(row.name, files) for row in rows]
     joined = [
         replace(row, path=found[0].path) if len(found) == 1 else row
         for row, found in zip(rows, of_row, strict=True)
@@ -123,7 +123,7 @@ def entries_of(
     found: dict[str, Entry] = {}
     missing: list[str] = []
     for name in dict.fromkeys(names.tolist()):
-        matches = _matching(name, offered)
+        matches = matching(name, offered)
         if len(matches) > 1:
             raise InputError(
                 f"several tomograms may be {name}" if name else "the picks name no tomogram",
@@ -150,7 +150,7 @@ def entries_of(
     return found
 
 
-def _matching(name: str, offered: Sequence[Entry]) -> list[Entry]:
+def matching(name: str, offered: Sequence[Entry]) -> list[Entry]:
     """The entries that a name may mean, by the strictest rule under which there are any."""
     if not name:
         return list(offered)

@@ -1,7 +1,7 @@
 """The tomograms that picks lie in: from tomograms.star, folders, or MRC files."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +59,10 @@ class Tomogram:
     optics: dict[str, str] = field(default_factory=dict)
     tilt_series_pixel_size: float | None = None
     stated_extent: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        # As the table will have it: whoever divides by it finds the same voxels.
+        object.__setattr__(self, "pixel_size", round(self.pixel_size, 5))
 
     @property
     def size_xyz(self) -> np.ndarray:
@@ -278,6 +282,13 @@ def _vector(text: str, path: Path) -> list[float]:
 
 def _volume(path: Path) -> Volume:
     volume = open_volume(path)
-    if volume.data.ndim != 3:
-        raise InputError("this is a stack of volumes, not a tomogram", where=str(path))
+    if volume.data.ndim == 4 and len(volume.data) == 1:
+        return replace(volume, data=volume.data[0], kind="volume")
+    if volume.kind != "volume":
+        what = "volumes" if volume.kind == "volume_stack" else "images"
+        raise InputError(
+            f"this is a stack of {what}, not a tomogram",
+            where=str(path),
+            hint="the volume of the tomogram, with the extension .mrc, .rec or .map",
+        )
     return volume

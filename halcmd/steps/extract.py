@@ -1,7 +1,7 @@
 """Cut subtomograms out of tomograms at picked positions."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,7 @@ from halcmd.picks.picks import Picks
 from halcmd.picks.positions import Placed, resolve_all
 from halcmd.picks.tomograms import UNKNOWN_TILTS, find_tomograms
 from halcmd.poses import euler_angles
-from halcmd.relion_view import relion_particles, with_optics
+from halcmd.relion_view import relion_particles, with_microscopes, with_optics
 from halcmd.splitting import split_test
 from halcmd.tables import write_particles
 
@@ -125,12 +125,14 @@ def extract(
         pixel_size=tomogram_pixel_size,
         kind=volumes,
     )
-    placed = resolve_all(
-        files,
-        names,
-        tomograms,
-        coords_pixel_size=coords_pixel_size,
-        apply_origins=apply_origins,
+    placed = _as_written(
+        resolve_all(
+            files,
+            names,
+            tomograms,
+            coords_pixel_size=coords_pixel_size,
+            apply_origins=apply_origins,
+        )
     )
     particles = with_optics(join_picks(files, names, label_by_file=label_by_file), optics or {})
     turned = _turned(placed, files) if apply_orientations else None
@@ -175,6 +177,12 @@ def _write_dropped(folder: Path, particles: Particles, reasons: dict[int, str]) 
             {"halDropReason": [reasons[row] for row in rows]}
         )
         write_particles(folder / "dropped.star", dropped)
+
+
+def _as_written(placed: Placed) -> Placed:
+    """Positions with the decimals of the table, so that whoever reads it finds the same voxels."""
+    written = [text_of(values, 3) for values in placed.positions.T]
+    return replace(placed, positions=np.array(written, dtype=np.float64).T)
 
 
 def _turned(placed: Placed, files: Sequence[Picks]) -> np.ndarray:
@@ -239,5 +247,4 @@ def _described(
     if plan.turned is not None:
         columns["halBoxAxes"] = ["particle"] * len(kept)
     table = plan.particles.take(kept).with_columns(columns, owner="extract")
-    microscopes = {tuple(tomogram.optics.items()) for tomogram in used}
-    return with_optics(table, used[0].optics) if len(microscopes) == 1 else table
+    return with_microscopes(table, [tomogram.optics for tomogram in used])

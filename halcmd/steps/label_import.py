@@ -10,7 +10,7 @@ import numpy as np
 from halcmd.console import log, planned
 from halcmd.errors import InputError, OptionError, first_few
 from halcmd.formats.files import write_csv
-from halcmd.intake.label_matching import match_labels
+from halcmd.intake.label_matching import Placing, match_labels
 from halcmd.intake.labels import LabelFile, read_ids
 from halcmd.matching import AMBIGUOUS, NO_MATCH, Match
 from halcmd.particles import UNLABELLED, Particles, valid_label
@@ -37,6 +37,8 @@ class Rules:
         Label for unlabelled pool rows that no file mentions.
     split : str
         ``keep``, ``pool`` or ``test``: halSplit of the rows labelled here.
+    placing : Placing
+        How coordinates are read.
     """
 
     match: str = "auto"
@@ -46,6 +48,7 @@ class Rules:
     allow_unmatched: bool = False
     absent: str | None = None
     split: str = "keep"
+    placing: Placing = field(default_factory=Placing)
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,13 @@ def label_import(
     counts: Counter[str] = Counter()
     lost: list[list[str]] = []
     for file in files:
-        match = match_labels(particles, file, way=rules.match, max_distance=rules.max_distance)
+        match = match_labels(
+            particles,
+            file,
+            way=rules.match,
+            max_distance=rules.max_distance,
+            placing=rules.placing,
+        )
         lost += _check_matched(file, match, rules, everything=only is None)
         mentioned |= set(match.rows[match.matched].tolist())
         counts["matched"] += int(match.matched.sum())

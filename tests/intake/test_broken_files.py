@@ -116,3 +116,16 @@ def test_the_undamaged_files_are_read(tmp_path: Path, name: str) -> None:
     (tmp_path / "p").write_text(WHOLE[name])
     (picks,) = read_picks([tmp_path / "p"])
     assert picks.producer == name
+
+
+def test_a_second_table_of_picks_is_not_passed_over(tmp_path: Path) -> None:
+    again = WHOLE["relion4"].replace("data_optics", "data_optics2").replace("ticles\n", "ticles2\n")
+    (tmp_path / "p.star").write_text(WHOLE["relion4"] + "\n" + again)
+    with pytest.raises(HalcmdError, match="several tables of this STAR file hold picks"):
+        read_picks([tmp_path / "p.star"])
+
+
+def test_a_star_file_in_utf_16_says_so(tmp_path: Path) -> None:
+    (tmp_path / "p.star").write_text(WHOLE["relion4"], encoding="utf-16")
+    with pytest.raises(HalcmdError, match="must be encoded as UTF-8"):
+        read_picks([tmp_path / "p.star"])

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -184,7 +185,7 @@ def test_all_picks_in_one_corner_are_a_warning(rng, caplog):
     rows = rng.uniform([1, 1, 1], [24, 29, 45], (50, 3))
     resolve(picks(rows))
     assert "one corner" in caplog.text
-    assert "a factor of up to 4 would fit: --coords-angpix 40" in caplog.text
+    assert "a factor of 4 (up to 4.19) would fit: --coords-angpix 40" in caplog.text
     caplog.clear()
     resolve(picks(np.zeros((50, 3))))
     resolve(picks(rng.uniform(0, 1, (50, 3))))
@@ -220,3 +221,44 @@ def test_one_kind_of_row_goes_with_its_own_tomogram(tmp_path):
     known = {"A": tomogram(voxel=10.0), "B": tomogram(voxel=5.0)}
     found = resolve_positions(given, given.tomograms, known).positions
     assert found.tolist() == [[10, 20, 30], [5, 10, 15], [20, 20, 20]]
+
+
+def test_a_third_outside_is_told_with_the_factor_that_would_fit(rng, caplog):
+    rows = rng.uniform([2, 2, 2], [98, 118, 48], (200, 3)) * 2
+    resolve(picks(np.concatenate([rows[(rows < [99, 119, 49]).all(axis=1)], rows[:40]])))
+    assert "0.5 times as large: --coords-angpix 5" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("unit", "shift", "option"),
+    [("centred_angstrom", 0.0, "angst"), ("angstrom", -0.5, "centered-angst")],
+)
+def test_angstrom_counted_from_the_other_place_is_told(rng, unit, shift, option):
+    rows = rng.uniform([0.6, 0.6, 0.6], [0.95, 0.95, 0.95], (50, 3)) + shift
+    if unit == "angstrom":
+        rows = -rng.uniform(0.05, 0.45, (50, 3))
+    with pytest.raises(InputError, match="all picks lie outside") as error:
+        resolve(picks(rows * [1000, 1200, 500], unit=unit))
+    assert f"--coords {option}" in str(error.value.hint)
+
+
+def test_sources_of_one_pixel_size_must_agree():
+    stated = replace(size(5.0), others=(images(7.0),))
+    with pytest.raises(InputError, match="contradict each other") as error:
+        resolve(picks([[10, 10, 10]], readings=(stated,)))
+    assert error.value.found == "rlnMicrographPixelSize = 5 A, rlnImagePixelSize = 7 A"
+    assert resolve(picks([[10, 10, 10]], readings=(stated,)), coords_pixel_size=7.0) == [[70.0] * 3]
+    agreed = replace(size(5.0), others=(images(5.02),))
+    assert resolve(picks([[10, 10, 10]], readings=(agreed,))) == [[50.0] * 3]
+    bin_1 = Reading(TILT_SERIES.words, "rlnTomoTiltSeriesPixelSize", np.array([1.5]))
+    with pytest.raises(InputError, match="contradict each other") as error:
+        resolve(picks([[10, 10, 10]], readings=(bin_1,)), tomogram(tilt_series_pixel_size=1.25))
+    assert "tomograms.star = 1.25 A" in str(error.value.found)
+
+
+def test_where_a_format_begins_to_count_is_logged(caplog):
+    resolve(picks([[10, 10, 10]], origin=np.array([0.5, 0.5, 0.0])))
+    assert "first voxel is 0.5, 0.5, 0" in caplog.text
+    caplog.clear()
+    resolve(picks([[9, 9, 9], [9, 9, 9]], origin=np.array([[-2.0, -2, 0], [-3, -3, 0]])))
+    assert "counted from the corner of each box" in caplog.text

@@ -229,3 +229,17 @@ def test_a_compressed_tomogram_is_refused_with_what_to_do(tmp_path):
     assert "gunzip T.mrc.gz" in str(error.value.hint)
     write_volume(tmp_path / "rec_T.mrc", VOLUME, 10.0)
     assert one(tmp_path, "T").volumes[0].path.name == "rec_T.mrc"
+
+
+def test_a_stack_of_one_volume_is_a_tomogram_and_one_of_images_is_not(tmp_path):
+    write_stack(tmp_path / "T.mrc", [VOLUME[None, :4, :4, :4]], 1, 4, pixel_size=10.0)
+    assert one(tmp_path / "T.mrc").size_xyz.tolist() == [4, 4, 4]
+    write_volume(tmp_path / "U.mrcs", VOLUME, 10.0)
+    with pytest.raises(InputError, match="a stack of images, not a tomogram"):
+        one(tmp_path / "U.mrcs")
+
+
+def test_a_name_that_no_file_can_have_is_not_there(tmp_path):
+    columns = {"rlnTomoName": "T", "rlnTomoReconstructedTomogram": "x" * 4000}
+    with pytest.raises(InputError, match="a tomogram is not where"):
+        one(star(tmp_path, columns), "T")

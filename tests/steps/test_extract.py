@@ -676,3 +676,45 @@ def test_one_tomogram_cannot_be_split_by_tomogram(tmp_path, shared):
     with pytest.raises(InputError, match="one tomogram") as error:
         microtubule(shared, tmp_path, box=16, split=Split(0.25, "tomogram"))
     assert "--test-by region" in str(error.value.hint)
+
+
+@pytest.mark.parametrize("voxel", [10.0, 5.4, 13.52, 11.8277, 7.3381])
+def test_a_single_box_is_that_of_its_coordinate_in_relions_table(tmp_path, rng, voxel):
+    volume = rng.normal(size=(60, 60, 60)).astype(np.float32)
+    write_volume(tmp_path / "T.mrc", volume, voxel)
+    rows = [tuple(place + 0.5) for place in rng.integers(10, 48, (40, 3)).astype(float)]
+    optics = "_rlnOpticsGroup\n_rlnVoltage\n_rlnSphericalAberration\n_rlnMicrographPixelSize\n"
+    picks = write_picks(tmp_path / "p.star", rows, optics=f"{optics}1 300 2.7 {voxel}")
+    result = run(tmp_path, picks, tmp_path / "T.mrc", box=8, layout="single")
+    view = read_particles([tmp_path / "Extract" / "relion.star"])
+    assert result.read == len(view) == 40
+    for row, name in enumerate(view.text("rlnImageName")):
+        x, y, z = (view.number(f"rlnCoordinate{axis}")[row] for axis in "XYZ")
+        assert (x % 1, y % 1, z % 1) == (0, 0, 0)
+        place = tuple(slice(int(v) - 4, int(v) + 4) for v in (z, y, x))
+        np.testing.assert_array_equal(open_volume(Path(name)).data, volume[place])
+
+
+def test_tomograms_of_two_microscopes_make_two_optics_groups(tmp_path, noise):
+    for name in ("A", "B"):
+        write_volume(tmp_path / f"{name}.mrc", noise, 10.0)
+    columns = {
+        "rlnTomoName": ["A", "B"],
+        "rlnTomoTiltSeriesPixelSize": ["10", "10"],
+        "rlnTomoReconstructedTomogram": ["A.mrc", "B.mrc"],
+        "rlnVoltage": ["300", "200.0"],
+        "rlnSphericalAberration": ["2.7", "1.4"],
+    }
+    path = tmp_path / "tomograms.star"
+    write_star(path, Star((Table.from_columns("global", columns),)))
+    text = "data_\nloop_\n_rlnTomoName\n_rlnCoordinateX\n_rlnCoordinateY\n_rlnCoordinateZ\n"
+    (tmp_path / "p.star").write_text(f"{text}A 20 20 20\nB 20 21 20\nA 21 20 20\n")
+    run(tmp_path, tmp_path / "p.star", path, layout="single")
+    view = read_star(tmp_path / "Extract" / "relion.star")
+    optics, particles = view.table("optics"), view.table("particles")
+    assert optics is not None
+    assert particles is not None
+    assert particles.column("rlnOpticsGroup") == ["1", "2", "1"]
+    assert [float(text) for text in optics.column("rlnVoltage")] == [300, 200]
+    assert [float(text) for text in optics.column("rlnSphericalAberration")] == [2.7, 1.4]
+    assert (tmp_path / "Extract" / "relion.star").read_text().count("# version") >= 2

@@ -13,6 +13,7 @@ from halcmd.console import log
 from halcmd.cropping import Geometry, Intensity
 from halcmd.errors import InputError, OptionError
 from halcmd.formats.mrc_writing import write_volume
+from halcmd.intake.label_matching import Placing
 from halcmd.intake.labels import read_labels, read_renames
 from halcmd.intake.read import read_picks
 from halcmd.particles import Particles, new_particles
@@ -403,3 +404,43 @@ def test_names_that_stand_twice_do_not_decide(tmp_path):
     file = relion5(tmp_path, [("T/7", "2")])
     with pytest.raises(InputError, match="fit several particles"):
         run(table(rlnTomoParticleName=["T/7", "T/7", "T/8", "T/9"]), file, tmp_path)
+
+
+def extracted(folder: Path, picks: str, *, name: str = "p.csv", **options: object) -> Particles:
+    """Boxes cut out of a tomogram TS_001 of 10 A at the picks of a file."""
+    volume = np.random.default_rng(1).normal(size=(40, 40, 40)).astype(np.float32)
+    write_volume(folder / "TS_001.mrc", volume, 10.0)
+    write_volume(folder / "TS_002.mrc", volume, 10.0)
+    (folder / name).write_text(picks)
+    (folder / "Extract").mkdir(exist_ok=True)
+    extract(
+        read_picks([folder / name]),
+        [folder],
+        folder / "Extract",
+        geometry=Geometry(8),
+        intensity=Intensity("bright"),
+        split=Split(),
+        **options,  # type: ignore[arg-type]
+    )
+    return read_particles([folder / "Extract" / "particles.star"])
+
+
+def test_a_bare_number_means_the_tomogram_that_extract_took(tmp_path):
+    text = "tomogram,x,y,z,class\n1,10,11,12,2\n2,20,21,22,3\n"
+    result = run(extracted(tmp_path, text), tmp_path / "p.csv", tmp_path)
+    assert result.matched == 2
+    assert result.particles.labels.tolist() == ["class_2", "class_3"]
+
+
+def test_coordinates_that_extract_needed_an_option_for_come_back_with_it(tmp_path):
+    text = "tomogram,x,y,z,class\nTS_001,80,88,96,2\nTS_002,160,168,176,3\n"
+    particles = extracted(tmp_path, text, coords_pixel_size=1.25)
+    with pytest.raises(InputError, match="outside"):
+        run(particles, tmp_path / "p.csv", tmp_path)
+    rules = Rules(placing=Placing(coords_pixel_size=1.25))
+    assert run(particles, tmp_path / "p.csv", tmp_path, rules=rules).matched == 2
+    (tmp_path / "angst.csv").write_text(text.replace("80,88,96", "100,110,120"))
+    rules = Rules(allow_unmatched=True)
+    reading: dict[str, object] = {"unit": "angstrom"}
+    again = run(particles, tmp_path / "angst.csv", tmp_path, rules=rules, reading=reading)
+    assert again.matched == 1
