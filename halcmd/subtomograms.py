@@ -122,9 +122,12 @@ def standardise(
             found=first_few(bad),
             hint="these places may be masked out or empty: take them out of the table",
         )
-    # In double precision, since a tomogram's mean may be thousands of times its deviation.
-    exact = centred if background is None else flat - mean[:, None]
-    flat[:] = exact / spread[:, None]
+    # In two parts, since a tomogram's mean may be thousands of times its deviation: what is near the
+    # first part loses no digit to it.
+    rounded = mean.astype(np.float32)
+    flat -= rounded[:, None]
+    flat -= (mean - rounded).astype(np.float32)[:, None]
+    flat /= spread[:, None].astype(np.float32)
     return volumes
 
 
