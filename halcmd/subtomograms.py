@@ -122,8 +122,8 @@ def standardise(
             found=first_few(bad),
             hint="these places may be masked out or empty: take them out of the table",
         )
-    # In two parts, since a tomogram's mean may be thousands of times its deviation: what is near the
-    # first part loses no digit to it.
+    # In two parts, since a mean may be thousands of times the deviation: values near the first part
+    # lose no digit to it.
     rounded = mean.astype(np.float32)
     flat -= rounded[:, None]
     flat -= (mean - rounded).astype(np.float32)[:, None]
