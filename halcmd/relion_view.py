@@ -68,31 +68,44 @@ def with_optics(particles: Particles, given: Mapping[str, str]) -> Particles:
     return replace(table, star=table.star.with_table(optics.with_columns(missing)))
 
 
-def with_microscopes(particles: Particles, optics: Sequence[Mapping[str, str]]) -> Particles:
+def with_microscopes(
+    particles: Particles, tomograms: np.ndarray, optics: Mapping[str, Mapping[str, str]]
+) -> Particles:
     """The table with the optics of the tomogram of each row, where its own optics lack them.
 
     A table without optics groups gets one for each microscope; those that are there are kept, and
     get what is missing if all their particles are of one microscope.
+
+    Parameters
+    ----------
+    particles : Particles
+        The table.
+    tomograms : ndarray, shape (n,), object of str
+        Tomogram of each row.
+    optics : mapping of str to mapping of str to str
+        rlnVoltage and so on of each of these tomograms.
     """
-    kinds = [
-        tuple((label, number_of(value)) for label, value in sorted(one.items())) for one in optics
-    ]
-    distinct = list(dict.fromkeys(kinds))
+    kinds = {
+        name: tuple((label, number_of(text)) for label, text in sorted(optics[name].items()))
+        for name in dict.fromkeys(tomograms)
+    }
+    distinct = list(dict.fromkeys(kinds.values()))
+    examples = [next(optics[n] for n in kinds if kinds[n] == kind) for kind in distinct]
     if len(distinct) == 1:
-        return with_optics(particles, optics[0])
+        return with_optics(particles, examples[0])
+    microscope = {name: distinct.index(kind) for name, kind in kinds.items()}
+    numbers = [microscope[name] for name in tomograms]
     if particles.star.table("optics") is None and not particles.has("rlnOpticsGroup"):
-        groups = [str(distinct.index(kind) + 1) for kind in kinds]
+        groups = [str(number + 1) for number in numbers]
         particles = particles.with_columns({"rlnOpticsGroup": groups})
     table = _with_optics_group(particles)
-    groups_of = dict[str, set[int]]()
-    for row, group in enumerate(table.text("rlnOpticsGroup")):
-        groups_of.setdefault(group_key(group), set()).add(distinct.index(kinds[row]))
+    pairs = set(zip(table.text("rlnOpticsGroup"), numbers, strict=True))
+    of_group = {group_key(group): number for group, number in pairs}
+    if len(of_group) < len({(group_key(group), number) for group, number in pairs}):
+        return particles
     own = table.star.table("optics")
     assert own is not None
-    chosen = [groups_of.get(group_key(group), {0}) for group in own.column("rlnOpticsGroup")]
-    if any(len(numbers) > 1 for numbers in chosen):
-        return particles
-    rows = [optics[kinds.index(distinct[min(numbers)])] for numbers in chosen]
+    rows = [examples[of_group.get(group_key(group), 0)] for group in own.column("rlnOpticsGroup")]
     labels = [label for label in rows[0] if label not in own and all(label in row for row in rows)]
     columns = {label: [row[label] for row in rows] for label in labels}
     return replace(table, star=table.star.with_table(own.with_columns(columns)))

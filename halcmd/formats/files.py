@@ -77,10 +77,19 @@ def read_text(path: Path) -> str:
     InputError
         The file is missing, a folder, unreadable or no text, or a STAR file that is not UTF-8.
     """
+    return decoded(read_bytes(path), path)
+
+
+def read_bytes(path: Path) -> bytes:
+    """All of a file; raises InputError where it is missing, a folder or unreadable."""
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise unreadable(path, error) from error
+
+
+def decoded(data: bytes, path: Path) -> str:
+    """The text that the bytes of a file are; see ``read_text``."""
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:

@@ -63,7 +63,7 @@ def write_volume(path: Path, volume: np.ndarray, pixel_size: float) -> None:
         data = volume if volume.dtype == np.float16 else volume.astype(np.float32, copy=False)
         file.set_data(data)
         file.set_volume()
-        _finish(file, pixel_size)
+        _finish(file, pixel_size, _statistics(data))
 
 
 @contextmanager
@@ -184,11 +184,10 @@ def _statistics(box: np.ndarray) -> tuple[float, float, float, float]:
 def _finish(
     file: mrcfile.mrcfile.MrcFile,
     pixel_size: float,
-    statistics: tuple[float, float, float, float] | None = None,
+    statistics: tuple[float, float, float, float],
 ) -> None:
     file.voxel_size = pixel_size
-    if statistics is not None:
-        header = file.header
-        header.dmin, header.dmax, header.dmean, header.rms = statistics
-    file.header.label[0] = f"halcmd {__version__}".encode()
-    file.header.nlabl = 1
+    header = file.header
+    header.dmin, header.dmax, header.dmean, header.rms = statistics
+    header.label[0] = f"halcmd {__version__}".encode()
+    header.nlabl = 1

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from halcmd.errors import InputError
-from halcmd.formats.files import read_text, unreadable
-from halcmd.formats.star import Star, read_star
+from halcmd.formats.files import decoded, read_bytes
+from halcmd.formats.star import Star, star_of
 
 
 @dataclass(frozen=True)
@@ -39,15 +39,12 @@ def open_pick_file(path: Path) -> PickFile:
     InputError
         It is missing or empty, or is a STAR file with a fault.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise unreadable(path, error) from error
+    data = read_bytes(path)
     text = _text(path, data)
     if not data.strip() or (text and not text.strip()):
         raise InputError("the file is empty", where=str(path))
     is_star = any(line.lstrip().startswith("data_") for line in text.splitlines())
-    return PickFile(path, data, text, read_star(path) if is_star else None)
+    return PickFile(path, data, text, star_of(text, path) if is_star else None)
 
 
 def _text(path: Path, data: bytes) -> str:
@@ -55,7 +52,7 @@ def _text(path: Path, data: bytes) -> str:
     if b"\0" in data and data[:2] not in {codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE}:
         return ""
     try:
-        return read_text(path)
+        return decoded(data, path)
     except InputError:
         if b"data_" in data.replace(b"\0", b""):
             raise

@@ -25,8 +25,7 @@ from halcmd.formats.star_syntax import (
 )
 
 VERSION_COMMENT = "# version 30001"
-_NAME = "data_?"
-_NEW_HEAD = (VERSION_COMMENT, "", _NAME, "", "loop_")
+_NEW_HEAD = (VERSION_COMMENT, "", "data_?", "", "loop_")
 _QUOTES = ("'", '"', ";")
 
 
@@ -115,11 +114,8 @@ class Table:
         """This table without the columns named."""
         gone = frozenset(labels)
         added = {label: values for label, values in self.added.items() if label not in gone}
-        return replace(
-            self,
-            added=added,
-            dropped=self.dropped | (gone & frozenset(self.read_labels)),
-        )
+        dropped = self.dropped | (gone & frozenset(self.read_labels))
+        return replace(self, added=added, dropped=dropped)
 
     def take(self, rows: Iterable[int]) -> "Table":
         """The rows with these indices (from 0), in this order."""
@@ -254,7 +250,12 @@ def read_star(path: Path) -> Star:
     InputError
         The file is missing, is no STAR file, or a row has the wrong number of values.
     """
-    lines = read_text(path).split("\n")
+    return star_of(read_text(path), path)
+
+
+def star_of(text: str, path: Path) -> Star:
+    """The tables in the text of a STAR file; see ``read_star``."""
+    lines = text.split("\n")
     blocks, tail = parse(lines, path)
     if not blocks:
         raise InputError(

@@ -1,6 +1,6 @@
 """Dynamo tables (.tbl): 26 to 42 columns without header; voxels, dx, dy, dz are added to x, y, z.
 
-Column 20 is the number of the tomogram: a map beside the table says which (dynamo_maps.py).
+Column 20 is the number of the tomogram: a map beside the table says which (_dynamo_maps.py).
 Column 36 is the pixel size where it is set. Names of columns: Dynamo's table convention.
 """
 

@@ -247,4 +247,5 @@ def _described(
     if plan.turned is not None:
         columns["halBoxAxes"] = ["particle"] * len(kept)
     table = plan.particles.take(kept).with_columns(columns, owner="extract")
-    return with_microscopes(table, [tomogram.optics for tomogram in used])
+    optics = {name: tomogram.optics for name, tomogram in plan.tomograms.items()}
+    return with_microscopes(table, plan.names[kept], optics)
