@@ -53,10 +53,50 @@ def test_a_shift_is_a_roll():
 def test_half_turns_and_shifts_keep_a_symmetric_wedge():
     mask = transforms.wedge_mask(16, (-60.0, 60.0))
     before = transforms.impose_wedge(volumes(8), mask)
-    after = transforms.turn_and_shift(before, torch.Generator().manual_seed(1), reach=2)
+    after = transforms.turn_and_shift(
+        before, torch.Generator().manual_seed(1), reach=2, turns=(0, 1, 2, 3)
+    )
     lost = torch.fft.rfftn(after, dim=(1, 2, 3)).abs()[:, ~mask]
     assert not torch.equal(before, after)
     assert lost.max() < 1e-3
+
+
+@pytest.mark.parametrize("tilts", [(-60.0, 60.0), (-59.0, 61.0), (-70.0, 50.0), (-40.0, 10.0)])
+@pytest.mark.parametrize("turn", [0, 1, 2, 3])
+def test_the_half_turns_named_are_those_that_keep_the_wedge(tilts, turn):
+    """By brute force, on a range rounded to whether it is symmetric or not."""
+    symmetric = abs(sum(tilts)) <= 3
+    exact = (-60.0, 60.0) if symmetric else tilts
+    mask = transforms.wedge_mask(16, exact)
+    before = transforms.impose_wedge(volumes(4), mask)
+    lost = torch.fft.rfftn(transforms.half_turn(before, turn), dim=(1, 2, 3)).abs()[:, ~mask]
+    assert (turn in transforms.half_turns(tilts)) == bool(lost.max() < 1e-3)
+
+
+def test_an_unknown_range_is_not_taken_for_symmetric():
+    assert transforms.half_turns(None) == (0, 2)
+
+
+@pytest.mark.parametrize("mode", ["flips", "full"])
+def test_augmentation_of_an_asymmetric_range_keeps_its_wedge(mode):
+    tilts = (-70.0, 40.0)
+    mask = transforms.wedge_mask(16, tilts)
+    change = transforms.augmentation(mode, box=16, tilt_range=tilts, device=CPU)
+    before = transforms.standardise(transforms.impose_wedge(volumes(32), mask))
+    after = torch.cat(change(before, torch.Generator().manual_seed(2)))
+    assert torch.fft.rfftn(after, dim=(1, 2, 3)).abs()[:, ~mask].max() < 1e-2
+
+
+def test_a_shift_after_rotation_moves_density_by_that_much():
+    axis = torch.arange(24.0) - 12
+    z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
+    blob = torch.exp(-((z - 2) ** 2 + y**2 + (x + 1) ** 2) / 8)[None]
+    rotation = transforms.random_rotations(1, torch.Generator().manual_seed(3))
+    shift = torch.tensor([[0.5, -0.25, 1.5]])
+    moved = transforms.rotate(blob, rotation, shifts=shift)[0]
+    centre = torch.stack([(moved * part).sum() / moved.sum() for part in (z, y, x)])
+    expected = rotation[0] @ torch.tensor([2.0, 0.0, -1.0]) + shift[0]
+    torch.testing.assert_close(centre, expected, atol=0.02, rtol=0)
 
 
 def test_random_rotations_are_proper_and_spread_over_all_directions():

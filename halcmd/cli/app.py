@@ -12,6 +12,7 @@ from halcmd.cli.extract import extract
 from halcmd.cli.info import info
 from halcmd.cli.job import JobCommand, JobGroup
 from halcmd.cli.label_import import label_import
+from halcmd.cli.pretrain import pretrain
 from halcmd.cli.query import query
 from halcmd.cli.run import ALIASES, Command, add_job, hide_environment
 from halcmd.cli.score import score
@@ -59,7 +60,7 @@ def root(
 
 GROUPS: dict[str, tuple[Command, ...]] = {
     "Data": (simulate, extract, select),
-    "Learning": (train, score),
+    "Learning": (pretrain, train, score),
     "Active learning": (query, label_import),
     "Assessment": (evaluate,),
 }

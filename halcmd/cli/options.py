@@ -34,6 +34,33 @@ PrecisionOption = Annotated[
         callback=lambda value: one_of(value, ("auto", "32", "bf16", "16")),
     ),
 ]
+_AUGMENT = ("full", "flips", "none")
+AugmentOption = Annotated[
+    str | None,
+    Option(
+        help="Half turns and shifts (flips), for half of the particles any rotation with the "
+        "missing wedge cut anew (full), or neither. Default: full; none for the other presets.",
+        rich_help_panel="Training",
+        metavar="|".join(_AUGMENT),
+        callback=lambda value: one_of(value, _AUGMENT),
+    ),
+]
+TiltRangeOption = Annotated[
+    str | None,
+    Option(
+        help="First and last tilt in degrees, for rotations. Default: halTiltMin, halTiltMax.",
+        rich_help_panel="Training",
+        metavar="MIN,MAX",
+    ),
+]
+ResumeOption = Annotated[
+    bool,
+    Option(
+        "--resume",
+        help="Go on from the checkpoint of a run that was stopped.",
+        rich_help_panel="Training",
+    ),
+]
 COORDS = {
     "pixel": "voxel",
     "angst": "angstrom",

@@ -5,12 +5,19 @@ from typing import Annotated
 
 from typer import Option
 
-from halcmd.cli.options import ParticlesOption, PrecisionOption, one_of, pair
+from halcmd.cli.options import (
+    AugmentOption,
+    ParticlesOption,
+    PrecisionOption,
+    ResumeOption,
+    TiltRangeOption,
+    one_of,
+    pair,
+)
 from halcmd.cli.run import Result, Run
 from halcmd.networks import NETWORKS
 
 _PRESETS = ("default", "paper", "code")
-_AUGMENT = ("full", "flips", "none")
 _WEIGHTS = ("balanced", "none")
 
 
@@ -102,15 +109,16 @@ def train(
         ),
     ] = None,
     validation: Annotated[
-        float,
+        float | None,
         Option(
             help="Share of the labelled particles held out, of each class; whole tomograms where "
-            "possible.",
+            "possible; 0 = none. Default: 0.2; with fewer than 200 labels a third in turn, after "
+            "which all are trained on.",
             rich_help_panel="Training",
             min=0.0,
             max=0.9,
         ),
-    ] = 0.2,
+    ] = None,
     class_weights: Annotated[
         str | None,
         Option(
@@ -121,32 +129,17 @@ def train(
             callback=lambda value: one_of(value, _WEIGHTS),
         ),
     ] = None,
-    augment: Annotated[
-        str | None,
+    augment: AugmentOption = None,
+    semi_supervised: Annotated[
+        bool | None,
         Option(
-            help="Half turns and shifts (flips), for half of the particles any rotation with the "
-            "missing wedge cut anew (full), or neither. Default: full; none for the other presets.",
+            "--semi-supervised/--no-semi-supervised",
+            help="Learn from the unlabelled particles of the pool too. Default: no.",
             rich_help_panel="Training",
-            metavar="|".join(_AUGMENT),
-            callback=lambda value: one_of(value, _AUGMENT),
         ),
     ] = None,
-    tilt_range: Annotated[
-        str | None,
-        Option(
-            help="First and last tilt in degrees, for rotations. Default: halTiltMin, halTiltMax.",
-            rich_help_panel="Training",
-            metavar="MIN,MAX",
-        ),
-    ] = None,
-    resume: Annotated[
-        bool,
-        Option(
-            "--resume",
-            help="Go on from the checkpoint of a run that was stopped.",
-            rich_help_panel="Training",
-        ),
-    ] = False,
+    tilt_range: TiltRangeOption = None,
+    resume: ResumeOption = False,
     precision: PrecisionOption = "auto",
 ) -> Result:
     """Fit the classifier to the labelled particles.
@@ -174,6 +167,7 @@ def train(
             patience=patience,
             class_weights=class_weights,
             augment=augment,
+            semi_supervised=semi_supervised,
         ),
         validation=validation,
         tilt_range=tilts,

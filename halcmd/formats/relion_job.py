@@ -19,6 +19,8 @@ from halcmd.formats.star import Star, Table, write_star
 RUN_LOG = "run.log"
 SETTINGS = "settings.toml"
 CHECKPOINT = "checkpoint.pt"
+CHECKPOINTS = (CHECKPOINT, *(f"checkpoint-fold{number}.pt" for number in range(1, 11)))
+"""States of a training run that was stopped: of the last fit, and of those on folds before it."""
 OUTPUTS = (
     "particles.star",
     "relion.star",
@@ -27,7 +29,7 @@ OUTPUTS = (
     "truth.star",
     "dropped.star",
     "model.safetensors",
-    CHECKPOINT,
+    *CHECKPOINTS,
     "training.star",
     "training.png",
     "embedding.npy",
@@ -61,7 +63,7 @@ def check_free(folder: Path, *, resume: bool = False) -> None:
     """Raise InputError where the folder holds output of an earlier run."""
     there = [name for name in OUTPUTS if (folder / name).exists()]
     if there:
-        can_resume = CHECKPOINT in there and not resume
+        can_resume = bool({*CHECKPOINTS} & {*there}) and not resume
         raise InputError(
             "there is output of an earlier run",
             where=str(folder),
@@ -167,15 +169,17 @@ def remove_stale(folder: Path, since: float) -> None:
 
 
 def remove_written(folder: Path, since: float) -> None:
-    """Remove what a failed run, begun at ``since``, had written, but for its checkpoint."""
-    _remove(folder, lambda written: written >= since, keep=CHECKPOINT)
+    """Remove what a failed run, begun at ``since``, had written, but for its checkpoints."""
+    _remove(folder, lambda written: written >= since, keep=CHECKPOINTS)
 
 
-def _remove(folder: Path, is_unwanted: Callable[[float], bool], *, keep: str = "") -> None:
+def _remove(
+    folder: Path, is_unwanted: Callable[[float], bool], *, keep: Sequence[str] = ()
+) -> None:
     for name in OUTPUTS:
         path = folder / name
         for item in [*path.iterdir()] if path.is_dir() else [path]:
-            if item.is_file() and name != keep and is_unwanted(item.stat().st_mtime):
+            if item.is_file() and name not in keep and is_unwanted(item.stat().st_mtime):
                 item.unlink()
         if path.is_dir():
             with contextlib.suppress(OSError):  # not empty

@@ -12,21 +12,24 @@ from scipy.special import softmax
 
 from halcmd import __version__
 from halcmd.console import log, planned
-from halcmd.errors import DeviceError, ModelError
-from halcmd.formats.model import ModelInfo, StoredModel, check_fits, read_model, write_model
-from halcmd.formats.relion_job import CHECKPOINT
+from halcmd.errors import DeviceError
+from halcmd.formats.model import ModelInfo, StoredModel, write_model
+from halcmd.formats.relion_job import CHECKPOINT, CHECKPOINTS
 from halcmd.formats.report import plot_training
 from halcmd.formats.star import Star, Table, text_of, write_star
 from halcmd.metrics import calibration_error
-from halcmd.networks.classifier import Classifier, check_box
+from halcmd.networks.classifier import check_box
 from halcmd.particles import Particles
 from halcmd.subtomograms import Boxes, open_boxes
 from halcmd.tables import write_particles
-from halcmd.training.learnable import classes_of, rows_to_learn_from
-from halcmd.training.loop import Checkpoint, Examples, Fit, fit, initial_network
+from halcmd.training.cross_validation import fit_on_folds
+from halcmd.training.initial import initial_network, read_start, start_from
+from halcmd.training.learnable import classes_of, rows_to_learn_from, rows_without_label
+from halcmd.training.loop import Checkpoint, Examples, Fit, fit
 from halcmd.training.recipes import Changes, Recipe, recipe
 from halcmd.training.run import Compute
-from halcmd.training.validation import hold_out, negative_log_likelihood
+from halcmd.training.split import Split, split_for
+from halcmd.training.validation import negative_log_likelihood
 
 _STAR_NAMES = {
     "train_loss": "halTrainLoss",
@@ -84,16 +87,16 @@ class _Plan:
 
     boxes: Boxes
     classes: dict[str, int]
-    training: Examples
-    validation: Examples
+    split: Split
+    unlabelled: NDArray[np.intp]
     recipe: Recipe
     tilt_range: tuple[float, float] | None
 
     @property
     def counts(self) -> dict[str, int]:
         """Labelled particles of each class."""
-        both = np.concatenate([self.training.classes, self.validation.classes])
-        return {name: int((both == place).sum()) for place, name in enumerate(self.classes)}
+        numbers = self.split.examples.classes
+        return {name: int((numbers == place).sum()) for place, name in enumerate(self.classes)}
 
 
 def train(
@@ -103,7 +106,7 @@ def train(
     compute: Compute,
     preset: str = "default",
     changes: Changes | None = None,
-    validation: float = 0.2,
+    validation: float | None = None,
     tilt_range: tuple[float, float] | None = None,
     init_model: Path | None = None,
     resume: bool = False,
@@ -122,8 +125,9 @@ def train(
         ``default``, ``paper`` or ``code``.
     changes : Changes, optional
         What differs from the preset.
-    validation : float
-        Share of the labelled particles that is held out.
+    validation : float, optional
+        Share of the labelled particles that is held out, 0 = none. Default: a fifth; with fewer
+        than 200 labels a third in turn, after which all are trained on.
     tilt_range : (float, float), optional
         Degrees; wins over halTiltMin and halTiltMax.
     init_model : Path, optional
@@ -142,17 +146,18 @@ def train(
     boxes = open_boxes(particles)
     rows = rows_to_learn_from(particles, distance=boxes.box * boxes.pixel_size / 2)
     classes = classes_of(particles, rows)
-    training, held = _split(particles, rows, classes, validation, compute.seed)
+    split = split_for(particles, rows, classes, preset=preset, share=validation, seed=compute.seed)
+    how = recipe(preset, len(split.training), changes=changes)
     plan = _Plan(
         boxes=boxes,
         classes=classes,
-        training=training,
-        validation=held,
-        recipe=recipe(preset, len(training), changes=changes),
+        split=split,
+        unlabelled=rows_without_label(particles) if how.consistency else rows[:0],
+        recipe=how,
         tilt_range=tilt_range or boxes.tilt_range,
     )
     check_box(plan.recipe.network, boxes.box)
-    start = _read_init(init_model, plan) if init_model else None
+    start = read_start(init_model, boxes, how.network) if init_model else None
     planned(_intention(plan))
     settings = _settings(plan, particles, compute, start)
     checkpoint = Checkpoint(folder / CHECKPOINT, settings, resume=resume)
@@ -162,55 +167,9 @@ def train(
     _write_curves(folder, done)
     result = _result(plan, done, name, time.monotonic() - started)
     write_particles(folder / "particles.star", particles, model=name)
-    checkpoint.path.unlink(missing_ok=True)
+    for kept in CHECKPOINTS:
+        (folder / kept).unlink(missing_ok=True)
     return result
-
-
-def _split(
-    particles: Particles,
-    rows: NDArray[np.intp],
-    classes: dict[str, int],
-    fraction: float,
-    seed: int,
-) -> tuple[Examples, Examples]:
-    """Training and validation particles."""
-    labels = particles.labels[rows]
-    held, by = hold_out(
-        particles.ids[rows],
-        labels=labels,
-        tomograms=particles.tomograms[rows],
-        fraction=fraction,
-        seed=seed,
-    )
-    place = {name: number for number, name in enumerate(classes)}
-    numbers = np.array([place[label] for label in labels], dtype=np.intp)
-    if by == "none":
-        log.info(
-            "validation: none"
-            + (" (too few labels)" if fraction > 0 else "")
-            + ": all labelled particles are trained on for a fixed number of steps, and "
-            "probabilities are not calibrated"
-        )
-    else:
-        log.info(f"validation: {held.sum():,} of {len(rows):,} labelled particles, by {by}")
-    return Examples(rows[~held], numbers[~held]), Examples(rows[held], numbers[held])
-
-
-def _read_init(path: Path, plan: _Plan) -> StoredModel:
-    """The model to start from, if it fits."""
-    stored = read_model(path)
-    boxes = plan.boxes
-    check_fits(
-        stored.info, box=boxes.box, pixel_size=boxes.pixel_size, contrast=boxes.contrast, where=path
-    )
-    if stored.info.network != plan.recipe.network:
-        raise ModelError(
-            "the initial model is another network",
-            where=str(path),
-            found=f"{stored.info.network} there, {plan.recipe.network} here",
-            hint=f"--network {stored.info.network}",
-        )
-    return stored
 
 
 def _intention(plan: _Plan) -> str:
@@ -220,8 +179,10 @@ def _intention(plan: _Plan) -> str:
             "tilt range unknown: particles are turned and shifted but not rotated freely "
             "(--tilt-range MIN,MAX allows that)"
         )
+    if how.consistency:
+        log.info(f"unlabelled particles that are learnt from too: {len(plan.unlabelled):,}")
     return (
-        f"train {how.network} on {len(plan.training):,} particles of {len(plan.classes)} "
+        f"train {how.network} on {len(plan.split.training):,} particles of {len(plan.classes)} "
         f"classes ({classes}), box {plan.boxes.box} px of {plan.boxes.pixel_size:g} A: "
         f"at most {how.steps:,} steps of {how.batch}"
     )
@@ -231,12 +192,14 @@ def _settings(
     plan: _Plan, particles: Particles, compute: Compute, start: StoredModel | None
 ) -> dict[str, str]:
     """All that the result depends on, as text, for the checkpoint."""
+    split = plan.split
     digest = hashlib.sha256()
-    for examples in (plan.training, plan.validation):
-        ids = particles.ids[examples.rows]
-        for name, place in zip(ids, examples.classes, strict=True):
-            digest.update(f"{name} {place}\n".encode())
-        digest.update(b"\n")
+    examples = split.examples
+    ids = particles.ids[examples.rows]
+    for name, place, held in zip(ids, examples.classes, split.held_in, strict=True):
+        digest.update(f"{name} {place} {held}\n".encode())
+    for name in particles.ids[plan.unlabelled]:
+        digest.update(f"{name}\n".encode())
     facts = asdict(plan.recipe) | {
         "seed": compute.seed,
         "precision": compute.precision,
@@ -244,7 +207,8 @@ def _settings(
         "box": plan.boxes.box,
         "pixel size": plan.boxes.pixel_size,
         "classes": ", ".join(plan.classes),
-        "labelled particles": len(plan.training) + len(plan.validation),
+        "labelled particles": len(examples),
+        "unlabelled particles": len(plan.unlabelled),
         "labels": digest.hexdigest()[:12],
         "initial model": start.hash if start else "none",
     }
@@ -254,22 +218,8 @@ def _settings(
 def _fit(plan: _Plan, compute: Compute, start: StoredModel | None, checkpoint: Checkpoint) -> Fit:
     """The fit; with half the batch where the device's memory is too small for the whole one."""
     for attempt in (plan.recipe, replace(plan.recipe, batch=max(plan.recipe.batch // 2, 1))):
-        network = initial_network(
-            attempt, box=plan.boxes.box, n_classes=len(plan.classes), compute=compute
-        )
-        if start:
-            _start_from(network, start, plan)
         try:
-            return fit(
-                network,
-                plan.boxes.read,
-                training=plan.training,
-                validation=plan.validation,
-                recipe=attempt,
-                compute=compute,
-                tilt_range=plan.tilt_range,
-                checkpoint=checkpoint,
-            )
+            return _fit_split(plan, attempt, compute, start, checkpoint)
         except torch.OutOfMemoryError:
             log.warning(f"the device's memory is too small for batches of {attempt.batch}")
     raise DeviceError(
@@ -278,16 +228,37 @@ def _fit(plan: _Plan, compute: Compute, start: StoredModel | None, checkpoint: C
     )
 
 
-def _start_from(network: Classifier, start: StoredModel, plan: _Plan) -> None:
-    """Trunk and neck of the initial model; its head too where the classes are the same."""
-    same = list(start.info.classes) == list(plan.classes)
-    tensors = {
-        name: tensor
-        for name, tensor in start.tensors.items()
-        if same or not name.startswith("head.")
-    }
-    network.load_state_dict(tensors, strict=same)
-    log.info(f"started from {start.hash}: {'all of it' if same else 'all but the head'}")
+def _fit_split(
+    plan: _Plan,
+    recipe: Recipe,
+    compute: Compute,
+    start: StoredModel | None,
+    checkpoint: Checkpoint,
+) -> Fit:
+    def fit_one(
+        training: Examples, validation: Examples, how: Recipe, kept: Checkpoint | None
+    ) -> Fit:
+        network = initial_network(
+            how, box=plan.boxes.box, n_classes=len(plan.classes), compute=compute
+        )
+        if start:
+            start_from(network, start, classes=list(plan.classes))
+        return fit(
+            network,
+            plan.boxes.read,
+            training=training,
+            validation=validation,
+            recipe=how,
+            compute=compute,
+            tilt_range=plan.tilt_range,
+            unlabelled=plan.unlabelled,
+            checkpoint=kept,
+        )
+
+    split = plan.split
+    if split.n_folds:
+        return fit_on_folds(fit_one, split.examples, split.held_in, recipe, checkpoint)
+    return fit_one(split.training, split.validation, recipe, checkpoint)
 
 
 def _info(plan: _Plan, done: Fit, seed: int, preset: str) -> ModelInfo:
@@ -308,7 +279,8 @@ def _info(plan: _Plan, done: Fit, seed: int, preset: str) -> ModelInfo:
             "steps": done.steps,
             "kept_step": done.best_step,
             "labelled": plan.counts,
-            "validation": len(plan.validation),
+            "validation": len(plan.split.validation),
+            "folds": plan.split.n_folds,
         },
     )
 
@@ -322,7 +294,7 @@ def _write_curves(folder: Path, done: Fit) -> None:
 
 
 def _result(plan: _Plan, done: Fit, model: str, seconds: float) -> TrainResult:
-    counts, true = plan.counts, plan.validation.classes
+    counts, true = plan.counts, plan.split.validation.classes
     accuracy = loss = ece = None
     if len(true):
         logits = done.validation_logits.astype(np.float64) / done.temperature
@@ -335,7 +307,7 @@ def _result(plan: _Plan, done: Fit, model: str, seconds: float) -> TrainResult:
             f"{accuracy:.3f}, loss {loss:.3f}, calibration error {ece:.3f}, "
             f"temperature {done.temperature:.2f}"
         )
-    seen = done.steps * plan.recipe.batch / len(plan.training)
+    seen = done.steps * plan.recipe.batch / len(plan.split.training)
     return TrainResult(
         model=model,
         labelled=sum(counts.values()),

@@ -69,6 +69,12 @@ def rows_to_learn_from(particles: Particles, *, distance: float) -> NDArray[np.i
     return rows[np.argsort(particles.ids[rows].astype(str), kind="stable")]
 
 
+def rows_without_label(particles: Particles) -> NDArray[np.intp]:
+    """Rows of the pool that nobody has answered, in the order of their ids."""
+    rows = np.flatnonzero(~particles.is_answered & ~particles.is_test)
+    return rows[np.argsort(particles.ids[rows].astype(str), kind="stable")]
+
+
 def classes_of(particles: Particles, rows: NDArray[np.intp]) -> dict[str, int]:
     """Class name to number of the classes that have labels, by number.
 

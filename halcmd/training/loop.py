@@ -1,4 +1,4 @@
-"""The training loop: a network fitted to labelled particles, step by step, and resumable.
+"""The training loop that all fits share, step by step and resumable; and the fit of a classifier.
 
 Every step is a pure function of (seed, step): which particles, how they are turned, which
 units drop out. So a run that was killed and resumed ends in the same weights as one that was not.
@@ -12,17 +12,17 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from halcmd.console import log, progress
 from halcmd.device import autocast
 from halcmd.errors import InputError
 from halcmd.formats.model import read_checkpoint, write_checkpoint
-from halcmd.networks.classifier import Classifier, as_input, new_network
+from halcmd.networks.classifier import Classifier, as_input
+from halcmd.training.objectives import Objective, Source, consistent, labelled, together
 from halcmd.training.recipes import Recipe
-from halcmd.training.run import Compute, Rows, Run, seeded
+from halcmd.training.run import Compute, Rows, Run
 from halcmd.training.validation import temperature
-from halcmd.transforms import augmentation
+from halcmd.transforms import Transform, augmentation
 
 _CHECKPOINT_SECONDS = 10.0
 _CACHE_BYTES = 2 * 2**30
@@ -47,6 +47,10 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def where(self, chosen: NDArray[np.bool_]) -> "Examples":
+        """Some of them."""
+        return Examples(self.rows[chosen], self.classes[chosen])
 
 
 @dataclass(frozen=True)
@@ -96,18 +100,6 @@ class Fit:
     temperature: float
 
 
-def initial_network(recipe: Recipe, *, box: int, n_classes: int, compute: Compute) -> Classifier:
-    """A network with weights that depend on the seed alone.
-
-    Raises
-    ------
-    ModelError
-        It cannot take such a box.
-    """
-    with seeded(compute, "initial weights"):
-        return new_network(recipe.network, box=box, n_classes=n_classes, dropout=recipe.dropout)
-
-
 def fit(
     network: Classifier,
     read: Read,
@@ -117,6 +109,7 @@ def fit(
     recipe: Recipe,
     compute: Compute,
     tilt_range: tuple[float, float] | None = None,
+    unlabelled: Rows | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> Fit:
     """The network fitted to the training particles.
@@ -135,6 +128,8 @@ def fit(
         Device, precision, seed.
     tilt_range : (float, float), optional
         Degrees; without it no particle is rotated freely.
+    unlabelled : ndarray of int, optional
+        Rows of particles that are learnt from without labels, where the recipe says so.
     checkpoint : Checkpoint, optional
         Keep the state of the run on disk. The file stays when the function ends.
 
@@ -146,33 +141,102 @@ def fit(
         The checkpoint belongs to other settings or labels.
     """
     run = Run(network, recipe, compute)
-    if checkpoint and checkpoint.resume:
-        _resume(run, checkpoint)
-    source, held = _source(read, training.rows), _source(read, validation.rows)
-    box = source(np.array([0])).shape[-1]
-    transform = augmentation(recipe.augment, box=box, tilt_range=tilt_range, device=compute.device)
-    saved = time.monotonic()
-    with progress("train", recipe.steps, "steps") as advance:
-        advance(run.step)
-        while run.step < recipe.steps and not run.is_stale:
-            run.take_step(source, training.classes, transform)
-            looked = run.step % recipe.evaluate_every == 0 or run.step == recipe.steps
-            if looked:
-                run.look(_logits(run, held, len(validation)), validation.classes)
-            if checkpoint and (looked or time.monotonic() - saved > _CHECKPOINT_SECONDS):
-                write_checkpoint(checkpoint.path, run.state() | {"settings": checkpoint.settings})
-                saved = time.monotonic()
-            advance(1)
-    run.take_best()
+    held = source_of(read, validation.rows)
+    objective = _objective(read, training, unlabelled, run, tilt_range)
+
+    def look() -> None:
+        run.look(_logits(run, held, len(validation)), validation.classes)
+
+    drive(run, objective, look, checkpoint=checkpoint, what="train")
+    kept = run.take_best()
     logits = _logits(run, held, len(validation))
     return Fit(
-        network=network.eval(),
+        network=kept,
         steps=run.step,
         best_step=run.best_step or run.step,
         history=run.history,
         validation_logits=logits,
         temperature=temperature(logits, validation.classes),
     )
+
+
+def drive(
+    run: Run,
+    objective: Objective,
+    look: Callable[[], None],
+    *,
+    checkpoint: Checkpoint | None,
+    what: str,
+) -> None:
+    """Take the steps of a run that are left.
+
+    Parameters
+    ----------
+    run : Run
+        At its start; moved on to its checkpoint where that is to be resumed.
+    objective : Objective
+        What each step minimises.
+    look : function
+        Called at each evaluation.
+    checkpoint : Checkpoint, optional
+        Where the state of the run is kept.
+    what : str
+        Name of the progress display.
+    """
+    recipe = run.recipe
+    if checkpoint and checkpoint.resume:
+        _resume(run, checkpoint)
+    saved = time.monotonic()
+    with progress(what, recipe.steps, "steps") as advance:
+        advance(run.step)
+        while run.step < recipe.steps and not run.is_stale:
+            run.take_step(objective)
+            looked = run.step % recipe.evaluate_every == 0 or run.step == recipe.steps
+            if looked:
+                look()
+            if checkpoint and (looked or time.monotonic() - saved > _CHECKPOINT_SECONDS):
+                write_checkpoint(checkpoint.path, run.state() | {"settings": checkpoint.settings})
+                saved = time.monotonic()
+            advance(1)
+
+
+def source_of(read: Read, rows: Rows) -> Source:
+    """A function of positions among the rows; the particles stay in memory where that is little."""
+    if not len(rows):
+        return lambda positions: torch.empty(0)
+    if read(rows[:1]).nbytes * len(rows) <= _CACHE_BYTES:
+        particles = torch.from_numpy(read(rows))
+        return lambda positions: particles[positions]
+    return lambda positions: torch.from_numpy(read(rows[positions]))
+
+
+def _objective(
+    read: Read,
+    training: Examples,
+    unlabelled: Rows | None,
+    run: Run,
+    tilt_range: tuple[float, float] | None,
+) -> Objective:
+    """The loss on the labelled particles, and on the unlabelled ones where the recipe says so."""
+    recipe = run.recipe
+    source = source_of(read, training.rows)
+    box = source(np.array([0])).shape[-1]
+
+    def transform(mode: str) -> Transform:
+        return augmentation(mode, box=box, tilt_range=tilt_range, device=run.compute.device)
+
+    objective = labelled(source, training.classes, transform(recipe.augment))
+    if recipe.consistency is None or unlabelled is None or not len(unlabelled):
+        return objective
+    weak, strong = transform("flips"), transform("full")
+    extra = consistent(
+        source_of(read, unlabelled),
+        len(unlabelled),
+        weak=weak,
+        strong=strong,
+        how=recipe.consistency,
+    )
+    return together([objective, extra])
 
 
 def _resume(run: Run, checkpoint: Checkpoint) -> None:
@@ -196,25 +260,15 @@ def _resume(run: Run, checkpoint: Checkpoint) -> None:
     log.info(f"resumed at step {run.step:,} of {run.recipe.steps:,}")
 
 
-def _source(read: Read, rows: Rows) -> Callable[[Rows], Tensor]:
-    """A function of positions among the rows; the particles stay in memory where that is little."""
-    if not len(rows):
-        return lambda positions: torch.empty(0)
-    if read(rows[:1]).nbytes * len(rows) <= _CACHE_BYTES:
-        particles = torch.from_numpy(read(rows))
-        return lambda positions: particles[positions]
-    return lambda positions: torch.from_numpy(read(rows[positions]))
-
-
-def _logits(run: Run, source: Callable[[Rows], Tensor], count: int) -> NDArray[np.float32]:
-    """Logits of ``count`` particles in evaluation mode, shape (count, n_classes)."""
-    run.network.eval()
+def _logits(run: Run, source: Source, count: int) -> NDArray[np.float32]:
+    """Logits of ``count`` particles by the averaged network, shape (count, n_classes)."""
+    network = run.average.eval()
     size, compute = run.recipe.batch, run.compute
     parts: list[NDArray[np.float32]] = []
     with torch.inference_mode():
         for start in range(0, count, size):
             positions = np.arange(start, min(start + size, count))
             with autocast(compute.device, compute.precision):
-                logits = run.network(as_input(source(positions).to(compute.device)))
+                logits = network(as_input(source(positions).to(compute.device)))
             parts.append(logits.float().cpu().numpy())
     return np.concatenate(parts) if parts else np.empty((0, 0), dtype=np.float32)

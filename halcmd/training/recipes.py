@@ -11,6 +11,25 @@ _UNKEPT_EPOCHS_OF_2021 = 50
 
 
 @dataclass(frozen=True)
+class Consistency:
+    """How unlabelled particles are learnt from.
+
+    Attributes
+    ----------
+    weight : float
+        Of their loss beside that of the labelled ones.
+    per_labelled : int
+        Unlabelled particles per labelled one in a step.
+    start : float
+        Share of the steps after which they come in, when the network knows something.
+    """
+
+    weight: float = 1.0
+    per_labelled: int = 2
+    start: float = 0.1
+
+
+@dataclass(frozen=True)
 class Recipe:
     """How a network is fitted.
 
@@ -39,10 +58,14 @@ class Recipe:
     dropout : float or None
         Share of units dropped; None = the network's own.
     best_by : str
-        ``loss`` or ``accuracy`` of the validation particles decides which weights are kept;
-        of equal ones the later.
+        ``loss`` or ``accuracy`` of the validation particles decides which weights are kept, of
+        equal ones the later; ``last``: those of the last step.
     best_after : int
         Weights of earlier steps are not kept.
+    average : float
+        Share of the running average of the weights that stays at each step; 0 = no average.
+    consistency : Consistency or None
+        How unlabelled particles are learnt from; None = not at all.
     """
 
     network: str
@@ -59,6 +82,8 @@ class Recipe:
     dropout: float | None = None
     best_by: str = "loss"
     best_after: int = 0
+    average: float = 0.0
+    consistency: Consistency | None = None
 
 
 @dataclass(frozen=True)
@@ -69,6 +94,8 @@ class Changes:
     ----------
     epochs : int, optional
         Passes over the labelled particles; wins over ``steps``.
+    semi_supervised : bool, optional
+        Learn from unlabelled particles too.
     """
 
     network: str | None = None
@@ -81,6 +108,7 @@ class Changes:
     patience: int | None = None
     class_weights: str | None = None
     augment: str | None = None
+    semi_supervised: bool | None = None
 
 
 def recipe(preset: str, n_particles: int, *, changes: Changes | None = None) -> Recipe:
@@ -113,9 +141,74 @@ def recipe(preset: str, n_particles: int, *, changes: Changes | None = None) -> 
     asked = {
         name: value
         for name, value in vars(changes).items()
-        if value is not None and name not in {"steps", "epochs", "batch"}
+        if value is not None and name not in {"steps", "epochs", "batch", "semi_supervised"}
     }
-    return replace(made, steps=steps, best_after=min(made.best_after, steps - 1), **asked)
+    made = replace(made, steps=steps, best_after=min(made.best_after, steps - 1), **asked)
+    if changes.semi_supervised is None:
+        return made
+    if not changes.semi_supervised:
+        return replace(made, consistency=None)
+    # The running average is the teacher, so there must be one.
+    average = made.average or _DEFAULT_AVERAGE
+    return replace(made, consistency=made.consistency or Consistency(), average=average)
+
+
+def folds(preset: str, n_labelled: int, share: float | None) -> int:
+    """Parts into which so many labelled particles are dealt for calibration; 0 = one split.
+
+    The default recipe does so with fewer than 200: each part is held out once, and then all
+    particles are trained on.
+
+    Parameters
+    ----------
+    preset : str
+        ``default``, ``paper`` or ``code``.
+    n_labelled : int
+        Labelled particles.
+    share : float, optional
+        To be held out at a time, above 0. Default: a third.
+    """
+    if preset != "default" or n_labelled >= _FEW_LABELS:
+        return 0
+    return min(max(round(1 / share), 2), MOST_FOLDS) if share else _DEFAULT_FOLDS
+
+
+def pretraining_recipe(
+    n_particles: int,
+    *,
+    network: str | None = None,
+    epochs: int | None = None,
+    batch: int | None = None,
+    augment: str | None = None,
+) -> Recipe:
+    """How a network is pretrained on so many particles without labels.
+
+    Parameters
+    ----------
+    n_particles : int
+        Without the test particles.
+    network, epochs, batch, augment : optional
+        As in ``Changes``. Default: compact, ten passes within 800 to 4,000 steps, batches of 64,
+        full augmentation.
+    """
+    network, batch = network or "compact", batch or _PRETRAINING_BATCH
+    epoch = steps_per_epoch(n_particles, batch)
+    low, high = _PRETRAINING_STEPS
+    steps = epochs * epoch if epochs else min(max(_PRETRAINING_EPOCHS * epoch, low), high)
+    return Recipe(
+        network=network,
+        steps=steps,
+        batch=batch,
+        learning_rate=_DEFAULT_RATES.get(network, _OTHER_RATE),
+        weight_decay=1e-2,
+        one_cycle=True,
+        label_smoothing=0.0,
+        augment=augment or "full",
+        class_weights="none",
+        evaluate_every=25,
+        patience=0,
+        best_by="last",
+    )
 
 
 def steps_per_epoch(n_particles: int, batch: int) -> int:
@@ -134,10 +227,16 @@ def learning_rate(recipe: Recipe, step: int) -> float:
     return recipe.learning_rate * 0.5 * (1.0 + math.cos(math.pi * done))
 
 
+_FEW_LABELS = 200
+_DEFAULT_FOLDS = 3
+MOST_FOLDS = 10
 _DEFAULT_BATCH = 32
+_DEFAULT_AVERAGE = 0.99
 # A network without normalisation layers does not bear the rate of one that has them.
 _DEFAULT_RATES = {"compact": 5e-3}
 _OTHER_RATE = 5e-4
+_PRETRAINING_BATCH = 64
+_PRETRAINING_EPOCHS, _PRETRAINING_STEPS = 10, (800, 4000)
 _BATCH_OF_2021 = 128
 _RATES_OF_2021 = {"paper": 1e-3, "code": 1e-4}
 
@@ -163,6 +262,7 @@ def _default(network: str, n_particles: int, batch: int) -> Recipe:
         class_weights="balanced",
         evaluate_every=25,
         patience=20,
+        average=_DEFAULT_AVERAGE,
     )
 
 

@@ -55,6 +55,58 @@ def hold_out(
     return np.zeros(len(ids), dtype=bool), "none"
 
 
+def deal_folds(
+    ids: NDArray[np.object_],
+    *,
+    labels: NDArray[np.object_],
+    tomograms: NDArray[np.object_],
+    count: int,
+    seed: int,
+) -> tuple[NDArray[np.intp], str]:
+    """In which fold each labelled particle is held out, and how that was chosen.
+
+    Whole tomograms where every class is held out in each fold and keeps particles to train on;
+    else particles, those of each class dealt evenly. A class of fewer than three labels is never
+    held out.
+
+    Parameters
+    ----------
+    ids, labels, tomograms : ndarray of str, shape (n,)
+        Of the labelled particles, in any order.
+    count : int
+        Folds.
+    seed : int
+        Deals, with the ids and tomogram names alone.
+
+    Returns
+    -------
+    ndarray, shape (n,), int
+        From 0; -1 = in no fold.
+    str
+        ``tomogram``, ``particle`` or ``none``.
+    """
+    names = np.unique(tomograms.astype(str))
+    order = names[np.argsort(keyed_uniform(seed, "fold tomograms", names))]
+    fold_of = {name: number % count for number, name in enumerate(order)}
+    by_tomogram = np.array([fold_of[str(name)] for name in tomograms], dtype=np.intp)
+    by_particle = np.full(len(ids), -1, dtype=np.intp)
+    keys = keyed_uniform(seed, "folds", ids)
+    dealt = 0
+    for label in np.unique(labels.astype(str)):
+        rows = np.flatnonzero(labels == label)
+        if len(rows) >= _LABELS_TO_SPARE:
+            # Classes go on where the one before stopped, so that folds are of one size.
+            by_particle[rows[np.argsort(keys[rows])]] = (dealt + np.arange(len(rows))) % count
+            dealt += len(rows)
+        else:
+            by_tomogram[rows] = -1
+    spared = by_tomogram >= 0
+    pairs = {*zip(labels[spared].astype(str), by_tomogram[spared], strict=True)}
+    if spared.any() and len(pairs) == count * len(set(labels[spared].astype(str))):
+        return by_tomogram, "tomogram"
+    return by_particle, "particle" if (by_particle >= 0).any() else "none"
+
+
 def temperature(logits: NDArray[np.floating], classes: NDArray[np.integer]) -> float:
     """The number that the logits are to be divided by for the likeliest probabilities.
 

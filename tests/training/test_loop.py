@@ -6,10 +6,11 @@ import torch
 
 from halcmd.errors import DataError, InputError
 from halcmd.formats.model import hash_of
-from halcmd.training import loop
+from halcmd.training import loop, objectives
 from halcmd.training import run as training_run
-from halcmd.training.loop import Checkpoint, Examples, fit, initial_network
-from halcmd.training.recipes import Changes, recipe
+from halcmd.training.initial import initial_network
+from halcmd.training.loop import Checkpoint, Examples, fit
+from halcmd.training.recipes import Changes, Consistency, recipe
 from halcmd.training.run import Compute
 
 BOX = 16
@@ -52,6 +53,15 @@ def fitted(
 @pytest.fixture(scope="module")
 def undisturbed():
     return fitted()
+
+
+UNLABELLED = np.arange(len(CLASSES))
+BOTH = replace(SMALL, consistency=Consistency())
+
+
+@pytest.fixture(scope="module")
+def undisturbed_on_both():
+    return fitted(BOTH, unlabelled=UNLABELLED)
 
 
 def name_of(result):
@@ -97,22 +107,64 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(
 ):
     monkeypatch.setattr(loop, "_CHECKPOINT_SECONDS", seconds)
     checkpoint = Checkpoint(tmp_path / "checkpoint.pt", {"labels": "abc"})
-    batch_of = training_run.batch_of
+    batch_of = objectives.batch_of
 
     def stop(*arguments, step, **settings):
         if step == stop_at:
             raise KeyboardInterrupt
         return batch_of(*arguments, step=step, **settings)
 
-    monkeypatch.setattr(training_run, "batch_of", stop)
+    monkeypatch.setattr(objectives, "batch_of", stop)
     with pytest.raises(KeyboardInterrupt):
         fitted(checkpoint=checkpoint)
     assert checkpoint.path.exists() == (stop_at > 4 or seconds == 0.0)
-    monkeypatch.setattr(training_run, "batch_of", batch_of)
+    monkeypatch.setattr(objectives, "batch_of", batch_of)
     resumed = fitted(checkpoint=replace(checkpoint, resume=True))
     assert name_of(resumed) == name_of(undisturbed)
     assert resumed.history == undisturbed.history
     assert (resumed.best_step, resumed.steps) == (undisturbed.best_step, undisturbed.steps)
+
+
+def test_a_semi_supervised_run_that_was_stopped_ends_as_if_it_had_not_been(
+    tmp_path, monkeypatch, undisturbed_on_both
+):
+    monkeypatch.setattr(loop, "_CHECKPOINT_SECONDS", 0.0)
+    checkpoint = Checkpoint(tmp_path / "checkpoint.pt", {})
+    batch_of = objectives.batch_of
+
+    def stop(*arguments, step, **settings):
+        if step == 7:
+            raise KeyboardInterrupt
+        return batch_of(*arguments, step=step, **settings)
+
+    monkeypatch.setattr(objectives, "batch_of", stop)
+    with pytest.raises(KeyboardInterrupt):
+        fitted(BOTH, unlabelled=UNLABELLED, checkpoint=checkpoint)
+    monkeypatch.setattr(objectives, "batch_of", batch_of)
+    resumed = fitted(BOTH, unlabelled=UNLABELLED, checkpoint=replace(checkpoint, resume=True))
+    assert name_of(resumed) == name_of(undisturbed_on_both)
+    assert resumed.history == undisturbed_on_both.history
+
+
+def test_unlabelled_particles_change_the_weights_only_where_the_recipe_says_so(
+    undisturbed, undisturbed_on_both
+):
+    assert name_of(undisturbed_on_both) != name_of(undisturbed)
+    assert name_of(fitted(unlabelled=UNLABELLED)) == name_of(undisturbed)
+    assert name_of(fitted(BOTH)) == name_of(undisturbed)
+
+
+def test_the_average_is_what_is_kept():
+    """One step from known weights: the average is the old weights and the new ones, mixed."""
+    how = replace(SMALL, steps=1)
+    before = initial_network(how, box=BOX, n_classes=2, compute=COMPUTE).state_dict()
+    after = fitted(replace(how, average=0.0), validation=NOTHING).network.state_dict()
+    average = fitted(replace(how, average=0.99), validation=NOTHING).network.state_dict()
+    decay = 2 / 11  # of the ramp at step 1
+    for name, value in average.items():
+        if value.is_floating_point():
+            expected = decay * before[name] + (1 - decay) * after[name]
+            torch.testing.assert_close(value, expected, atol=1e-6, rtol=1e-5)
 
 
 def test_a_finished_run_resumes_to_its_own_end(tmp_path, undisturbed):
@@ -162,6 +214,7 @@ def test_the_weights_kept_are_those_of_the_best_step(monkeypatch):
     monkeypatch.setattr(training_run, "negative_log_likelihood", lambda *_: next(losses))
     long = fitted(replace(SMALL, one_cycle=False))
     assert name_of(long) == name_of(short)
+    assert long.best_step == 4
 
 
 def test_a_loss_that_is_not_finite_is_an_error():

@@ -1,0 +1,70 @@
+"""halcmd pretrain."""
+
+from typing import Annotated
+
+from typer import Option
+
+from halcmd.cli.options import (
+    AugmentOption,
+    ParticlesOption,
+    PrecisionOption,
+    ResumeOption,
+    TiltRangeOption,
+    one_of,
+    pair,
+)
+from halcmd.cli.run import Result, Run
+from halcmd.networks import NETWORKS
+
+
+def pretrain(
+    run: Run,
+    particles: ParticlesOption,
+    network: Annotated[
+        str | None,
+        Option(
+            help="Architecture. Default: compact.",
+            rich_help_panel="Model",
+            metavar="|".join(NETWORKS),
+            callback=lambda value: one_of(value, tuple(NETWORKS)),
+        ),
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        Option(
+            help="Passes over the particles. Default: 10, but 800 to 4,000 steps.",
+            rich_help_panel="Training",
+            min=1,
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        Option(
+            help="Particles per step, each in two views. Default: 64.",
+            rich_help_panel="Training",
+            min=2,
+        ),
+    ] = None,
+    augment: AugmentOption = None,
+    tilt_range: TiltRangeOption = None,
+    resume: ResumeOption = False,
+    precision: PrecisionOption = "auto",
+) -> Result:
+    """Warm start for train from unlabelled particles.
+
+    halcmd pretrain --i Extract/particles.star --o Pretrain/
+    """
+    from halcmd.steps import pretrain as step
+    from halcmd.training.run import Compute
+
+    return step.pretrain(
+        run.read(particles),
+        run.folder,
+        compute=Compute(run.device(), precision, run.seed),
+        network=network,
+        epochs=epochs,
+        batch=batch_size,
+        augment=augment,
+        tilt_range=pair(tilt_range, "--tilt-range"),
+        resume=resume,
+    )
