@@ -42,7 +42,8 @@ def score(
     augmentations: Annotated[
         int,
         Option(
-            help="Half turns of each particle to average over.",
+            help="Half turns of each particle to average over; at most 2 where the tilt range is "
+            "not symmetric or unknown.",
             rich_help_panel="Passes",
             min=1,
             max=4,

@@ -24,10 +24,8 @@ from halcmd.predictions import with_predictions
 from halcmd.subtomograms import Boxes, open_boxes
 from halcmd.tables import write_particles
 from halcmd.training.run import Compute
-from halcmd.transforms import half_turn
+from halcmd.transforms import half_turn, half_turns
 
-# About the axis y first: that turn keeps the wedge whatever the tilt range is.
-_TURNS = (0, 2, 1, 3)
 _LARGEST_HALF = 65504.0
 _BATCH_VOXELS = 2**20  # 64 particles of 24^3 or 16 of 40^3: enough to fill a CPU, little memory
 _LARGEST_BATCH = 512
@@ -44,7 +42,8 @@ class Passes:
     Attributes
     ----------
     augmentations : int
-        Half turns over which the probabilities are averaged, 1 to 4.
+        Half turns over which the probabilities are averaged, 1 to 4; at most 2 where the tilt range
+        is not symmetric or unknown.
     dropout_samples : int
         Passes with dropout over which they are averaged; 0 = none, without dropout.
     """
@@ -118,13 +117,14 @@ def score(
     passes = passes or Passes()
     boxes = open_boxes(particles)
     loaded = _load(models, boxes, compute.device)
+    turns = _turns(passes, boxes.tilt_range or loaded[0].info.tilt_range)
     _check(loaded, models, passes)
     rows = _rows(particles, only)
     batch = batch or _batch_of(boxes.box, compute.device)
     classes = list(loaded[0].info.classes)
     what = f"probabilities of {len(classes)} classes" if classes else "embeddings only"
     planned(f"score {len(rows):,} of {len(particles):,} particles: {what}, batches of {batch}")
-    look = _looker(loaded, passes, compute)
+    look = _looker(loaded, passes, turns, compute)
     probabilities = np.full((len(rows), len(classes)), np.nan)
     with _outputs(folder, loaded[0], boxes.box, len(rows), maps=maps) as (vectors, pooled):
 
@@ -174,15 +174,22 @@ def _check(models: Sequence[LoadedModel], paths: Sequence[Path], passes: Passes)
                 found=f"{', '.join(first.classes)} and {', '.join(model.info.classes)}",
                 hint="train all of them on the same labels",
             )
-    if not 1 <= passes.augmentations <= len(_TURNS):
-        raise OptionError(
-            f"--augmentations must be from 1 to {len(_TURNS)}",
-            found=str(passes.augmentations),
-            hint="a box has four half turns that keep the missing wedge where it is",
-        )
     dropout = max(model.info.dropout for model in models)
     if passes.dropout_samples and not dropout:
         raise OptionError("--dropout-samples needs a model that was trained with dropout")
+
+
+def _turns(passes: Passes, tilt_range: tuple[float, float] | None) -> tuple[int, ...]:
+    """The half turns to average over; those about y come first."""
+    turns = half_turns(tilt_range)
+    if not 1 <= passes.augmentations <= len(turns):
+        known = "unknown" if tilt_range is None else "{:g} to {:g} degrees".format(*tilt_range)
+        raise OptionError(
+            f"--augmentations must be from 1 to {len(turns)} here",
+            found=f"{passes.augmentations}, tilt range {known}",
+            hint="half turns about x and z keep the missing wedge of a symmetric tilt range alone",
+        )
+    return turns[: passes.augmentations]
 
 
 def _rows(particles: Particles, only: str) -> NDArray[np.intp]:
@@ -205,7 +212,7 @@ def _batch_of(box: int, device: torch.device) -> int:
 
 
 def _looker(
-    models: Sequence[LoadedModel], passes: Passes, compute: Compute
+    models: Sequence[LoadedModel], passes: Passes, turns: Sequence[int], compute: Compute
 ) -> Callable[[Tensor], _Batch]:
     """A function from particles (n, z, y, x) to what the models say of them."""
     order = list(models[0].info.classes)
@@ -217,7 +224,7 @@ def _looker(
             for model in models:
                 places = list(model.info.classes)
                 columns = [places.index(name) for name in order]
-                for turn in _TURNS[: passes.augmentations]:
+                for turn in turns:
                     turned = half_turn(volumes, turn) if turn else volumes
                     maps = model.network.features(as_input(turned))
                     kept = kept or (model.network.neck(maps), maps)

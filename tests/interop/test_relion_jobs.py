@@ -94,6 +94,12 @@ CASES = {
         takes="{query-random}/particles.star",
         params={"labels": "relion_answers.star", "only": "{query-random}/query.star"},
     ),
+    "pretrain": Case(
+        "pretrain",
+        makes=TABLE,
+        takes="{extract}/particles.star",
+        params={"epochs": "1", "batch_size": "16", "gpu": "cpu"},
+    ),
     "train": Case(
         "train",
         makes=TABLE,

@@ -22,6 +22,8 @@ from halcmd.formats.model import read_info, read_model
 from halcmd.formats.mrc_writing import write_stack
 from halcmd.formats.star import read_star
 from halcmd.particles import Particles, new_particles
+from halcmd.steps import train as train_step
+from halcmd.steps.pretrain import pretrain
 from halcmd.steps.train import TrainResult, train
 from halcmd.tables import read_particles, write_particles
 from halcmd.training import run as training_run
@@ -230,25 +232,86 @@ def test_a_box_that_the_network_cannot_take_is_an_error(table, tmp_path):
 
 def test_a_dry_run_checks_and_writes_nothing(table, tmp_path):
     console.configure(dry_run=True)
-    with pytest.raises(DryRun, match=r"train compact on 2\d particles of 2 classes"):
+    with pytest.raises(DryRun, match=r"train compact on 32 particles of 2 classes"):
         trained(table, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
-def test_it_starts_from_another_model(table, tmp_path, caplog):
+def test_it_starts_from_an_earlier_round_shrunk_and_perturbed(table, tmp_path, caplog):
     trained(table, tmp_path / "a")
     start = tmp_path / "a" / "model.safetensors"
     still = replace(QUICK, steps=1, learning_rate=1e-9)
-    trained(table, tmp_path / "b", init_model=start, changes=still)
-    before, after = read_model(start).tensors, read_model(tmp_path / "b/model.safetensors").tensors
-    assert "all of it" in caplog.text
-    torch.testing.assert_close(before["head.1.weight"], after["head.1.weight"])
+    settings = {"validation": 0.0, "changes": still}
+    trained(table, tmp_path / "fresh", **settings)
+    trained(table, tmp_path / "b", init_model=start, **settings)
+    before, fresh, after = (
+        read_model(tmp_path / name / "model.safetensors").tensors for name in ("a", "fresh", "b")
+    )
+    assert "trunk and neck and head, shrunk and perturbed" in caplog.text
+    for name in ("trunk.0.0.weight", "trunk.0.1.weight", "head.1.weight", "head.1.bias"):
+        expected = 0.5 * before[name] + 0.1 * fresh[name]
+        torch.testing.assert_close(after[name], expected, atol=1e-5, rtol=1e-4)
     third = labelled(table, row_0="junk", row_1="junk")
-    trained(third, tmp_path / "c", init_model=start, changes=still)
+    trained(third, tmp_path / "c", init_model=start, **settings)
     other = read_model(tmp_path / "c" / "model.safetensors").tensors
-    assert "all but the head" in caplog.text
-    torch.testing.assert_close(before["trunk.0.0.weight"], other["trunk.0.0.weight"])
+    assert "trunk and neck, shrunk and perturbed" in caplog.text
+    torch.testing.assert_close(
+        after["trunk.0.0.weight"], other["trunk.0.0.weight"], atol=1e-5, rtol=1e-4
+    )
     assert other["head.1.weight"].shape[0] == 3
+
+
+def test_it_starts_from_a_pretrained_model_as_it_is(table, tmp_path, caplog):
+    (tmp_path / "pre").mkdir()
+    pretrain(table, tmp_path / "pre", compute=Compute(seed=1), epochs=1, batch=16)
+    start = tmp_path / "pre" / "model.safetensors"
+    still = replace(QUICK, steps=1, learning_rate=1e-9)
+    trained(table, tmp_path / "a", init_model=start, changes=still, validation=0.0)
+    before, after = read_model(start), read_model(tmp_path / "a" / "model.safetensors")
+    assert f"started from {before.hash}: trunk and neck\n" in caplog.text
+    for name in ("trunk.0.0.weight", "trunk.3.second.1.weight"):
+        torch.testing.assert_close(before.tensors[name], after.tensors[name])
+
+
+def test_with_few_labels_all_are_trained_on_and_each_is_held_out_once(table, tmp_path, monkeypatch):
+    fits = []
+    fit = train_step.fit
+
+    def watch(*arguments, training, validation, **settings):
+        fits.append((set(training.rows), set(validation.rows)))
+        return fit(*arguments, training=training, validation=validation, **settings)
+
+    monkeypatch.setattr(train_step, "fit", watch)
+    result = trained(table, tmp_path)
+    *on_folds, (last, nothing) = fits
+    assert len(on_folds) == 3
+    assert last == set(range(32))
+    assert nothing == set()
+    held = [row for _, validation in on_folds for row in validation]
+    assert sorted(held) == list(range(32))
+    assert all(not training & validation for training, validation in on_folds)
+    assert result.accuracy is not None
+    curves = read_star(tmp_path / "training.star").table("training")
+    assert float(curves.column("halValidationLoss")[0]) > 0
+
+
+def test_semi_supervised_learns_from_unlabelled_rows_of_the_pool_alone(
+    table, tmp_path, monkeypatch, caplog
+):
+    seen = []
+    fit = train_step.fit
+
+    def watch(*arguments, unlabelled, **settings):
+        seen.append(list(unlabelled))
+        return fit(*arguments, unlabelled=unlabelled, **settings)
+
+    monkeypatch.setattr(train_step, "fit", watch)
+    changes = replace(QUICK, semi_supervised=True)
+    after = trained(table, tmp_path / "a", changes=changes, validation=0.0)
+    assert seen == [[36, 37, 38, 39]]
+    assert "unlabelled particles that are learnt from too: 4" in caplog.text
+    without = trained(table, tmp_path / "b", validation=0.0)
+    assert after.model != without.model
 
 
 def test_an_initial_model_of_other_boxes_is_refused(table, tmp_path):
@@ -270,7 +333,7 @@ def test_too_little_device_memory_halves_the_batch_once(table, tmp_path, monkeyp
     monkeypatch.setattr(training_run.Run, "take_step", short_of_memory)
     limit = 4
     assert trained(table, tmp_path / "a").steps == 6
-    assert sizes == [8] + [4] * 6
+    assert sizes == [8] + [4] * 6 * 4
     assert "memory is too small for batches of 8" in caplog.text
     limit = 3
     with pytest.raises(DeviceError, match="memory is too small") as error:
@@ -280,7 +343,7 @@ def test_too_little_device_memory_halves_the_batch_once(table, tmp_path, monkeyp
 
 def command(table: Path, folder: Path, *more: str) -> list[str]:
     words = ["train", "--i", str(table), "--o", str(folder), "--gpu", "cpu", "--threads", "1"]
-    return [sys.executable, "-m", "halcmd", *words, "--steps", "60", "--patience", "0", *more]
+    return [sys.executable, "-m", "halcmd", *words, "--steps", "60", *more]
 
 
 @pytest.mark.slow
@@ -289,12 +352,11 @@ def test_a_killed_run_that_is_resumed_gives_the_same_model(table, tmp_path):
     write_particles(path, table)
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     subprocess.run(command(path, tmp_path / "a"), check=True, **quiet)
-    for wait in (0.0, 0.4):
-        folder = tmp_path / f"b{wait}"
+    for checkpoint in ("checkpoint-fold2.pt", "checkpoint.pt"):
+        folder = tmp_path / checkpoint
         process = subprocess.Popen(command(path, folder), **quiet)
-        while not (folder / "checkpoint.pt").exists() and process.poll() is None:
+        while not (folder / checkpoint).exists() and process.poll() is None:
             time.sleep(0.02)
-        time.sleep(wait)
         os.kill(process.pid, signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
         subprocess.run(command(path, folder, "--resume"), check=True, **quiet)

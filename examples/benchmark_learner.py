@@ -1,0 +1,240 @@
+"""How accurate the classifier is with few labels: recipes, pretraining, unlabelled particles.
+
+python examples/benchmark_learner.py --maps MAPS --folder DIR [--results FILE] [--workers N]
+
+MAPS holds density maps, one class each (halcmd simulate --maps). The script simulates 150 particles
+of each class, a third of them for the test, at SNR 0.1 and 0.05; then for each variant, share of
+labels and seed it labels particles at random (as many of each class), trains, scores and evaluates
+with the commands that a user would type. Each result is a line of FILE (default:
+DIR/learner.jsonl); cells that are there already are not run again, so the script can be stopped and
+goes on where it was. --table only prints the table of what is there. --small is a size for a test.
+
+Cells of all variants in full take some 20 hours on 2 cores; --variants, --snr, --shares and --seeds
+choose. With --workers N, N cells run at a time, with a thread each.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from halcmd.formats.star import read_star
+from halcmd.tables import read_particles, write_particles
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way to train: what its row is called, options of train, and of pretrain if it starts so."""
+
+    title: str
+    train: tuple[str, ...] = ()
+    pretrain: tuple[str, ...] | None = None
+
+
+SEMI = ("--semi-supervised",)
+VARIANTS = {
+    "paper": Variant(
+        "hal2021, no augmentation (the paper's way)", ("--preset", "paper", "--epochs", "60")
+    ),
+    "hal2021": Variant("hal2021, recipe", ("--network", "hal2021", "--epochs", "60")),
+    "compact": Variant("compact, recipe", ("--no-semi-supervised",)),
+    "semi": Variant("compact, recipe + semi-supervised", SEMI),
+    "pretrain": Variant("compact, recipe + pretrain", ("--no-semi-supervised",), ()),
+    "both": Variant("compact, recipe + pretrain + semi-supervised", SEMI, ()),
+}
+# Below this, train deals the labels in folds for calibration and then fits all of them. Only the
+# last of these fits tells in the accuracy, so the others are left out here.
+FEW_LABELS = 200
+# Two cells may want the same pretrained model.
+LOCKS: dict[str, threading.Lock] = {}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training."""
+
+    variant: str
+    snr: float
+    share: float
+    seed: int
+
+
+def main() -> None:
+    """Run the cells that are not there yet; print the table."""
+    given = arguments()
+    folder = given.folder
+    results = given.results or folder / "learner.jsonl"
+    if not given.table:
+        folder.mkdir(parents=True, exist_ok=True)
+        cells = [
+            Cell(variant, snr, share, seed)
+            for seed in range(given.seeds)
+            for share in given.shares
+            for snr in given.snr
+            for variant in given.variants
+        ]
+        done = {cell for cell, _ in read_results(results)}
+        for snr in given.snr:
+            simulate(folder, snr, given)
+        with ThreadPoolExecutor(given.workers) as pool:
+            wanted = [cell for cell in cells if cell not in done]
+            for line in pool.map(lambda cell: run(folder, cell, given), wanted):
+                print(line, flush=True)
+                with results.open("a") as file:
+                    file.write(line + "\n")
+    print_tables(results)
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--maps", type=Path, help="density maps, one class each")
+    parser.add_argument("--folder", type=Path, required=True, help="where to work")
+    parser.add_argument("--results", type=Path, help="default: learner.jsonl in the folder")
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=[*VARIANTS])
+    parser.add_argument("--snr", nargs="+", type=float, default=[0.1, 0.05])
+    parser.add_argument("--shares", nargs="+", type=float, default=[0.04, 0.12, 0.24, 1.0])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--table", action="store_true", help="only print the table")
+    parser.add_argument("--small", action="store_true", help="few particles, few steps")
+    return parser.parse_args()
+
+
+def simulate(folder: Path, snr: float, given: argparse.Namespace) -> None:
+    """Particles and truth.star in DIR/snr_0.1 and so on, unless they are there."""
+    out = folder / f"snr_{snr:g}"
+    if (out / "RELION_JOB_EXIT_SUCCESS").exists():
+        return
+    maps = ["--maps", str(given.maps)] if given.maps else []
+    per_class, box, angpix = ("12", "16", "20") if given.small else ("150", "24", "15")
+    scene = ["--per-class", per_class, "--box", box, "--angpix", angpix]
+    scene += ["--test-fraction", "0.3333"]
+    halcmd("simulate", out, *maps, *scene, "--snr", str(snr), "--overwrite")
+
+
+def run(folder: Path, cell: Cell, given: argparse.Namespace) -> str:
+    """Train, score and evaluate; the line for the results."""
+    data = folder / f"snr_{cell.snr:g}"
+    job = folder / f"{cell.variant}_{cell.snr:g}_{cell.share:g}_{cell.seed}"
+    job.mkdir(exist_ok=True)
+    labelled = write_labels(data, job / "labelled.star", cell)
+    variant, seed = VARIANTS[cell.variant], ["--seed", str(cell.seed)]
+    options = [*variant.train, *seed]
+    if "--preset" not in options and labelled < FEW_LABELS:
+        options += ["--validation", "0"]
+    if given.small:
+        options += ["--epochs", "1"]
+    if variant.pretrain is not None:
+        options += ["--init-model", str(pretrained(folder, cell, given))]
+    started = time.monotonic()
+    halcmd("train", job / "Train", "--i", str(job / "labelled.star"), *options, "--overwrite")
+    seconds = time.monotonic() - started
+    accuracy = {}
+    for turns in (1, 4):
+        score = ["--i", str(data / "particles.star"), "--augmentations", str(turns)]
+        model = ["--model", str(job / "Train" / "model.safetensors")]
+        halcmd("score", job / "Score", *score, *model, "--overwrite")
+        table, truth = str(job / "Score" / "particles.star"), str(data / "truth.star")
+        evaluate = ["--i", table, "--truth", truth, "--bootstrap", "0", "--json"]
+        said = halcmd("evaluate", job / "Evaluate", *evaluate, "--overwrite")
+        accuracy[turns] = json.loads(said)["accuracy"]["value"]
+    facts = {"labelled": labelled, "accuracy": accuracy[1], "accuracy_of_4_turns": accuracy[4]}
+    return json.dumps(asdict(cell) | facts | {"seconds": round(seconds)})
+
+
+def pretrained(folder: Path, cell: Cell, given: argparse.Namespace) -> Path:
+    """The pretrained model of a seed, made once for all shares of labels."""
+    job = folder / f"pretrain_{cell.snr:g}_{cell.seed}"
+    model = job / "model.safetensors"
+    with LOCKS.setdefault(job.name, threading.Lock()):
+        if not model.exists():
+            data = folder / f"snr_{cell.snr:g}" / "particles.star"
+            few = ["--epochs", "1", "--batch-size", "8"] if given.small else []
+            options = ["--i", str(data), "--seed", str(cell.seed), *few, "--overwrite"]
+            halcmd("pretrain", job, *options)
+    return model
+
+
+def write_labels(data: Path, path: Path, cell: Cell) -> int:
+    """A table with labels of a share of the pool, as many of each class; how many there are."""
+    particles = read_particles([data / "particles.star"])
+    truth = read_star(data / "truth.star").table("particles")
+    names = truth.column("halParticleId"), truth.column("halLabel")
+    label_of = dict(zip(*names, strict=True))
+    labels = np.array([label_of[name] for name in particles.ids], dtype=object)
+    pool = np.flatnonzero(~particles.is_test)
+    classes = np.unique(labels.astype(str))
+    per_class = max(round(cell.share * len(pool) / len(classes)), 2)
+    rng = np.random.default_rng(cell.seed)
+    chosen = np.concatenate(
+        [rng.permutation(pool[labels[pool] == name])[:per_class] for name in classes]
+    )
+    given = np.full(len(labels), "unlabelled", dtype=object)
+    given[chosen] = labels[chosen]
+    write_particles(path, particles.with_columns({"halLabel": given}))
+    return len(chosen)
+
+
+def halcmd(step: str, out: Path, *options: str) -> str:
+    """Run a step; what it prints. An error ends the script and shows what the step said."""
+    command = [sys.executable, "-m", "halcmd", step, "--o", str(out), *options]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def read_results(path: Path) -> Iterator[tuple[Cell, dict[str, float]]]:
+    """Cells that were run, and their lines."""
+    for text in path.read_text().splitlines() if path.exists() else []:
+        line = json.loads(text)
+        yield Cell(line["variant"], line["snr"], line["share"], line["seed"]), line
+
+
+def print_tables(results: Path) -> None:
+    """Mean and standard deviation over the seeds, in percent, per SNR: Markdown."""
+    lines = [*read_results(results)]
+    shares = sorted({cell.share for cell, _ in lines})
+    for snr in sorted({cell.snr for cell, _ in lines}, reverse=True):
+        for name, what in (("accuracy", "as it is"), ("accuracy_of_4_turns", "mean of 4 turns")):
+            print(f"\nSNR {snr:g}, {what}\n")
+            print("| | " + " | ".join(f"{100 * share:g} %" for share in shares) + " |")
+            print("|---" * (len(shares) + 1) + "|")
+            for key, variant in VARIANTS.items():
+                cells = [
+                    spread([line[name] for cell, line in lines if matches(cell, key, snr, share)])
+                    for share in shares
+                ]
+                if any(cells):
+                    print(f"| {variant.title} | " + " | ".join(cells) + " |")
+
+
+def matches(cell: Cell, variant: str, snr: float, share: float) -> bool:
+    """Whether a cell belongs into this place of the table."""
+    return (cell.variant, cell.snr, cell.share) == (variant, snr, share)
+
+
+def spread(values: list[float]) -> str:
+    """``86.1 ± 1.2 (3)``: mean, standard deviation, number of seeds."""
+    if not values:
+        return ""
+    mean = f"{100 * np.mean(values):.1f}"
+    return (
+        f"{mean} (1)"
+        if len(values) < 2
+        else (f"{mean} ± {100 * np.std(values, ddof=1):.1f} ({len(values)})")
+    )
+
+
+if __name__ == "__main__":
+    main()
