@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from halcmd import __version__
+from halcmd.calibration import calibration_error
 from halcmd.console import log, planned
 from halcmd.errors import DeviceError, ModelError
 from halcmd.formats.model import ModelInfo, StoredModel, check_fits, read_model, write_model
 from halcmd.formats.relion_job import CHECKPOINT
 from halcmd.formats.report import plot_training
 from halcmd.formats.star import Star, Table, text_of, write_star
-from halcmd.metrics import calibration_error
 from halcmd.networks.classifier import Classifier, check_box
 from halcmd.particles import Particles
 from halcmd.subtomograms import Boxes, open_boxes
