@@ -15,8 +15,8 @@ from halcmd.calibration import calibration_error
 from halcmd.console import log, planned
 from halcmd.errors import DeviceError, ModelError
 from halcmd.formats.model import ModelInfo, StoredModel, check_fits, read_model, write_model
+from halcmd.formats.plots import plot_training
 from halcmd.formats.relion_job import CHECKPOINT
-from halcmd.formats.report import plot_training
 from halcmd.formats.star import Star, Table, text_of, write_star
 from halcmd.networks.classifier import Classifier, check_box
 from halcmd.particles import Particles
