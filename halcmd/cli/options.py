@@ -34,6 +34,14 @@ PrecisionOption = Annotated[
         callback=lambda value: one_of(value, ("auto", "32", "bf16", "16")),
     ),
 ]
+ReportOption = Annotated[
+    bool,
+    Option(
+        "--report/--no-report",
+        help="Write report.html plus plots.",
+        rich_help_panel="Output",
+    ),
+]
 COORDS = {
     "pixel": "voxel",
     "angst": "angstrom",

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from typer import Option
 
-from halcmd.cli.options import ParticlesOption, PrecisionOption, one_of, pair
+from halcmd.cli.options import ParticlesOption, PrecisionOption, ReportOption, one_of, pair
 from halcmd.cli.run import Result, Run
 from halcmd.networks import NETWORKS
 
@@ -147,6 +147,7 @@ def train(
             rich_help_panel="Training",
         ),
     ] = False,
+    report: ReportOption = True,
     precision: PrecisionOption = "auto",
 ) -> Result:
     """Fit the classifier to the labelled particles.
@@ -179,4 +180,5 @@ def train(
         tilt_range=tilts,
         init_model=init_model,
         resume=resume,
+        report=report,
     )

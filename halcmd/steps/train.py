@@ -15,11 +15,10 @@ from halcmd.calibration import calibration_error
 from halcmd.console import log, planned
 from halcmd.errors import DeviceError, ModelError
 from halcmd.formats.model import ModelInfo, StoredModel, check_fits, read_model, write_model
-from halcmd.formats.plots import plot_training
 from halcmd.formats.relion_job import CHECKPOINT
-from halcmd.formats.star import Star, Table, text_of, write_star
 from halcmd.networks.classifier import Classifier, check_box
 from halcmd.particles import Particles
+from halcmd.reports.training import write_curves, write_training_report
 from halcmd.subtomograms import Boxes, open_boxes
 from halcmd.tables import write_particles
 from halcmd.training.learnable import classes_of, rows_to_learn_from
@@ -27,12 +26,6 @@ from halcmd.training.loop import Checkpoint, Examples, Fit, fit, initial_network
 from halcmd.training.recipes import Changes, Recipe, recipe
 from halcmd.training.run import Compute
 from halcmd.training.validation import hold_out, negative_log_likelihood
-
-_STAR_NAMES = {
-    "train_loss": "halTrainLoss",
-    "validation_loss": "halValidationLoss",
-    "validation_accuracy": "halValidationAccuracy",
-}
 
 
 @dataclass(frozen=True)
@@ -107,6 +100,7 @@ def train(
     tilt_range: tuple[float, float] | None = None,
     init_model: Path | None = None,
     resume: bool = False,
+    report: bool = True,
 ) -> TrainResult:
     """A classifier of the labelled particles of the pool, written with its learning curves.
 
@@ -115,7 +109,7 @@ def train(
     particles : Particles
         With halLabel and boxes.
     folder : Path
-        Job folder; gets model.safetensors, training.star, training.png, particles.star.
+        Job folder; gets model.safetensors, training.star, particles.star.
     compute : Compute
         Device, precision, seed.
     preset : str
@@ -130,6 +124,8 @@ def train(
         Start from this model's weights.
     resume : bool
         Go on from the checkpoint in the folder.
+    report : bool
+        Write report.html, training.png and calibration.png too.
 
     Raises
     ------
@@ -159,10 +155,12 @@ def train(
     done = _fit(plan, compute, start, checkpoint)
     info = _info(plan, done, compute.seed, preset)
     name = write_model(folder / "model.safetensors", done.network.state_dict(), info)
-    _write_curves(folder, done)
+    write_curves(folder / "training.star", done)
     result = _result(plan, done, name, time.monotonic() - started)
     write_particles(folder / "particles.star", particles, model=name)
     checkpoint.path.unlink(missing_ok=True)
+    if report:
+        write_training_report(folder, done, info, held=held.classes, model=name)
     return result
 
 
@@ -311,14 +309,6 @@ def _info(plan: _Plan, done: Fit, seed: int, preset: str) -> ModelInfo:
             "validation": len(plan.validation),
         },
     )
-
-
-def _write_curves(folder: Path, done: Fit) -> None:
-    columns = {"halStep": [str(int(step)) for step in done.history["step"]]}
-    for name, label in _STAR_NAMES.items():
-        columns[label] = text_of(done.history[name], 6)
-    write_star(folder / "training.star", Star((Table.from_columns("training", columns),)))
-    plot_training(folder / "training.png", done.history)
 
 
 def _result(plan: _Plan, done: Fit, model: str, seconds: float) -> TrainResult:
