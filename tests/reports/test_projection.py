@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 from sklearn.decomposition import PCA
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_info, threadpool_limits
 
+from halcmd.reports import projection
 from halcmd.reports.projection import on_a_plane
 
 
@@ -24,13 +25,19 @@ def test_neighbours_on_the_map_are_of_the_same_cluster(rng):
     assert (group[distances.argmin(axis=1)] == group).all()
 
 
-def test_the_map_is_the_same_on_any_number_of_threads(rng):
+def test_the_map_is_the_same_each_time_since_one_thread_adds_up(rng, monkeypatch):
     vectors, _ = clusters(120, rng)
-    with threadpool_limits(1):
-        one = on_a_plane(vectors, seed=0)[0]
+    inside, threads = projection._tsne, set()
+
+    def listen(components: np.ndarray, seed: int) -> np.ndarray:
+        threads.update(pool["num_threads"] for pool in threadpool_info())
+        return inside(components, seed)
+
+    monkeypatch.setattr(projection, "_tsne", listen)
     with threadpool_limits(4):
-        many = on_a_plane(vectors, seed=0)[0]
-    np.testing.assert_array_equal(one, many)
+        one, other = (on_a_plane(vectors, seed=0)[0] for _ in range(2))
+    np.testing.assert_array_equal(one, other)
+    assert threads == {1}
 
 
 def test_few_particles_lie_where_scikit_learn_puts_them(rng):
