@@ -10,12 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from halcmd.calibration import calibration_error
+
 Counts = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Metric = Callable[[Counts], Floats]
 
 CONFIDENCE = 0.95
-CALIBRATION_BINS = 15
 LEAST_TOMOGRAMS = 5  # fewer cannot be resampled in a way that says anything
 
 
@@ -201,32 +202,6 @@ def intervals(
     return {
         name: Interval(metric(total), *_tails(metric(drawn))) for name, metric in metrics.items()
     }
-
-
-def calibration_error(confidence: Floats, right: NDArray[np.bool_]) -> float:
-    """Expected calibration error: mean gap between confidence and accuracy over 15 equal bins.
-
-    Parameters
-    ----------
-    confidence : ndarray, shape (n,), float64
-        Probability of the predicted class.
-    right : ndarray, shape (n,), bool
-        Whether it is the true one.
-
-    Returns
-    -------
-    float
-        NaN where a confidence is not known.
-
-    References
-    ----------
-    Guo et al. 2017 (1706.04599): 15 bins of equal width on (0, 1], weighted by their counts.
-    """
-    if not len(confidence) or np.isnan(confidence).any():
-        return float("nan")
-    bins = np.clip(np.ceil(confidence * CALIBRATION_BINS) - 1, 0, CALIBRATION_BINS - 1).astype(int)
-    gap = np.bincount(bins, weights=confidence - right, minlength=CALIBRATION_BINS)
-    return float(np.abs(gap).sum() / len(confidence))
 
 
 def average_precision(scores: Floats, positive: NDArray[np.bool_]) -> float:

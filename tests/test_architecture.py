@@ -22,7 +22,10 @@ TREES = {path: ast.parse(path.read_text()) for path in SOURCES}
 
 LONGEST_FILE = 350
 LONGEST_FUNCTION = 60
-HEAVY = ("torch", "numpy", "scipy", "sklearn", "matplotlib", "mrcfile", "safetensors", "pandas")
+HEAVY = (
+    *("torch", "numpy", "scipy", "sklearn", "matplotlib", "jinja2"),
+    *("mrcfile", "safetensors", "pandas"),
+)
 FILE_MODULES = {"mrcfile", "safetensors", "starfile", "zipfile", "gzip"}
 FILE_METHODS = {
     *("read_text", "write_text", "read_bytes", "write_bytes", "savefig"),

@@ -71,20 +71,6 @@ def test_average_precision_by_hand() -> None:
     assert metrics.average_precision(scores, positive) == pytest.approx(0.5 * 1 + 0.5 * 2 / 3)
 
 
-def test_calibration_error_by_hand_and_by_loop() -> None:
-    right = np.array([True, True, False, False])
-    assert metrics.calibration_error(np.full(4, 0.5), right) == pytest.approx(0.0)
-    assert metrics.calibration_error(np.full(4, 1.0), right) == pytest.approx(0.5)
-    rng = np.random.default_rng(0)
-    confidence, right = rng.random(200), rng.random(200) < 0.6
-    total = 0.0
-    for number in range(15):
-        inside = (confidence > number / 15) & (confidence <= (number + 1) / 15)
-        if inside.any():
-            total += inside.mean() * abs(confidence[inside].mean() - right[inside].mean())
-    assert metrics.calibration_error(confidence, right) == pytest.approx(total)
-
-
 def test_particle_intervals_match_resampling_particles_one_by_one() -> None:
     rng = np.random.default_rng(0)
     true = np.repeat([0, 1, 2], [60, 30, 10])

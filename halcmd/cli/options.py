@@ -61,6 +61,14 @@ ResumeOption = Annotated[
         rich_help_panel="Training",
     ),
 ]
+ReportOption = Annotated[
+    bool,
+    Option(
+        "--report/--no-report",
+        help="Write report.html plus plots.",
+        rich_help_panel="Output",
+    ),
+]
 COORDS = {
     "pixel": "voxel",
     "angst": "angstrom",

@@ -8,6 +8,7 @@ from halcmd.cli.options import (
     AugmentOption,
     ParticlesOption,
     PrecisionOption,
+    ReportOption,
     ResumeOption,
     TiltRangeOption,
     one_of,
@@ -48,6 +49,7 @@ def pretrain(
     augment: AugmentOption = None,
     tilt_range: TiltRangeOption = None,
     resume: ResumeOption = False,
+    report: ReportOption = True,
     precision: PrecisionOption = "auto",
 ) -> Result:
     """Warm start for train from unlabelled particles.
@@ -67,4 +69,5 @@ def pretrain(
         augment=augment,
         tilt_range=pair(tilt_range, "--tilt-range"),
         resume=resume,
+        report=report,
     )

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from typer import Option
 
-from halcmd.cli.options import ParticlesOption, PrecisionOption, one_of
+from halcmd.cli.options import ParticlesOption, PrecisionOption, ReportOption, one_of
 from halcmd.cli.run import Result, Run
 
 _ONLY = ("all", "unlabelled")
@@ -39,6 +39,7 @@ def score(
             rich_help_panel="Output",
         ),
     ] = False,
+    report: ReportOption = True,
     augmentations: Annotated[
         int,
         Option(
@@ -83,4 +84,5 @@ def score(
         maps=maps,
         passes=step.Passes(augmentations, dropout_samples),
         only=only,
+        report=report,
     )

@@ -9,6 +9,7 @@ from halcmd.cli.options import (
     AugmentOption,
     ParticlesOption,
     PrecisionOption,
+    ReportOption,
     ResumeOption,
     TiltRangeOption,
     one_of,
@@ -140,6 +141,7 @@ def train(
     ] = None,
     tilt_range: TiltRangeOption = None,
     resume: ResumeOption = False,
+    report: ReportOption = True,
     precision: PrecisionOption = "auto",
 ) -> Result:
     """Fit the classifier to the labelled particles.
@@ -173,4 +175,5 @@ def train(
         tilt_range=tilts,
         init_model=init_model,
         resume=resume,
+        report=report,
     )

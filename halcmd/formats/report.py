@@ -1,158 +1,90 @@
-"""Plots as PNG: arrays in, a picture file out.
+"""A report as one HTML file: facts, pictures and tables, with nothing to be loaded from elsewhere.
 
-matplotlib is loaded when a plot is drawn, never by the import of this file. Figures are made
-without pyplot, so no window system and no global state are involved.
+Pictures are inside it. Whatever comes from tables is escaped, and a Content-Security-Policy forbids
+scripts, network and any style but the report's own. jinja2 is loaded when a report is written.
 """
 
+import base64
+import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
-
-from halcmd.formats.files import atomic
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-DPI = 120
-
-_MOST_CELLS_WITH_NUMBERS = 30
-_MOST_NAMED_CLASSES = 60
-_TRAIN, _VALIDATION = "#4878a8", "#c8553d"
+from halcmd.formats.files import read_bytes, write_text
 
 
-def plot_training(path: Path, history: Mapping[str, Sequence[float]]) -> None:
-    """Learning curves as a PNG: loss on the left, validation accuracy on the right.
+@dataclass(frozen=True)
+class Picture:
+    """A PNG file, with its heading and a sentence on how to read it."""
 
-    Parameters
-    ----------
-    path : Path
-        The PNG file to write.
-    history : mapping of str to sequence of float
-        Lists of one length: ``step``, ``train_loss``, and where there was a validation set
-        ``validation_loss`` and ``validation_accuracy``. NaN (or None) = not measured at this step.
-    """
-    figure = _figure(9.0, 3.6)
-    steps = _numbers(history["step"])
-    loss, accuracy = figure.subplots(1, 2)
-    _curve(loss, steps, history.get("train_loss"), "training", _TRAIN)
-    _curve(loss, steps, history.get("validation_loss"), "validation", _VALIDATION)
-    loss.set(xlabel="optimiser step", ylabel="loss (cross entropy, nats)")
-    _curve(accuracy, steps, history.get("validation_accuracy"), "validation", _VALIDATION)
-    accuracy.set(xlabel="optimiser step", ylabel="validation accuracy", ylim=(0.0, 1.02))
-    for axes in (loss, accuracy):
-        axes.grid(alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
-        if axes.lines:
-            axes.legend(frameon=False)
-        else:
-            axes.text(0.5, 0.5, "not measured", ha="center", transform=axes.transAxes)
-    _save(figure, path)
+    file: Path
+    title: str
+    caption: str
 
 
-def plot_confusion(path: Path, matrix: ArrayLike, classes: Sequence[str]) -> None:
-    """Confusion matrix as a PNG: one row per true class, one column per predicted class.
+@dataclass(frozen=True)
+class Listing:
+    """A table: heading, names of columns, rows of text. Columns of numbers are aligned right."""
 
-    The colour is the share of the true class, the number in a cell is the count; numbers are left
-    out above 30 classes, names above 60. Rows of classes that do not occur stay grey.
-
-    Parameters
-    ----------
-    path : Path
-        The PNG file to write.
-    matrix : array_like, shape (n_classes, n_classes)
-        Counts: true class by predicted class.
-    classes : sequence of str
-        Names in the order of the rows and columns.
-
-    Raises
-    ------
-    ValueError
-        The matrix is not square or does not fit the names.
-    """
-    counts = np.asarray(matrix)
-    if counts.shape != (len(classes), len(classes)):
-        raise ValueError(f"a matrix of shape {counts.shape} for {len(classes)} classes")
-    totals = counts.sum(axis=1, keepdims=True)
-    share = np.divide(counts, totals, out=np.full(counts.shape, np.nan), where=totals > 0)
-    side = float(np.clip(0.42 * len(classes), 2.4, 14.0))
-    names = 0.09 * max(map(len, classes), default=0)  # inches at 9 points
-    figure = _figure(side + names + 1.6, side + names + 0.6)
-    axes = figure.add_subplot()
-    axes.set_facecolor("#d8d8d8")
-    image = axes.imshow(share, cmap="Blues", vmin=0.0, vmax=1.0)
-    figure.colorbar(image, ax=axes, label="share of the true class", fraction=0.046, pad=0.03)
-    axes.set(xlabel="predicted class", ylabel="true class")
-    _name_ticks(axes, classes)
-    if len(classes) <= _MOST_CELLS_WITH_NUMBERS:
-        _write_counts(axes, counts, share)
-    _save(figure, path)
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
 
 
-def _figure(width: float, height: float) -> "Figure":
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), layout="constrained")
-
-
-def _save(figure: "Figure", path: Path) -> None:
-    with atomic(path) as temporary:
-        figure.savefig(
-            temporary, format="png", dpi=DPI, bbox_inches="tight", metadata={"Software": None}
-        )
-
-
-def _numbers(values: Sequence[float]) -> NDArray[np.float64]:
-    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
-
-
-def _curve(
-    axes: "Axes",
-    steps: NDArray[np.float64],
-    values: Sequence[float] | None,
-    label: str,
-    colour: str,
+def write_report(
+    path: Path,
+    *,
+    title: str,
+    summary: str,
+    facts: Mapping[str, str],
+    pictures: Sequence[Picture],
+    listings: Sequence[Listing] = (),
+    provenance: Mapping[str, str],
 ) -> None:
-    if values is None:
-        return
-    numbers = _numbers(values)
-    known = np.isfinite(numbers)
-    if not known.any():
-        return
-    few = known.sum() <= 25  # points show where a sparse curve was measured
-    axes.plot(
-        steps[known],
-        numbers[known],
-        color=colour,
-        label=label,
-        marker="o" if few else "",
-        ms=3,
+    """Write a report; the same arguments and pictures give the same bytes.
+
+    Parameters
+    ----------
+    path : Path
+        The HTML file to write.
+    title, summary : str
+        What was done, in a few words and in a sentence.
+    facts : mapping of str to str
+        What is said of the job, by name.
+    pictures : sequence of Picture
+        In the order of the page.
+    listings : sequence of Listing
+        Beneath the pictures; those without rows are left out.
+    provenance : mapping of str to str
+        What made it, such as the version and the seed.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("halcmd.formats"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
+    style = environment.get_template("report.css").render()
+    page = environment.get_template("report.html").render(
+        title=title,
+        summary=summary,
+        facts=facts,
+        pictures=[(picture, _base64(read_bytes(picture.file))) for picture in pictures],
+        listings=[listing for listing in listings if listing.rows],
+        provenance=provenance,
+        style=style,
+        style_hash=_base64(hashlib.sha256(style.encode()).digest()),
+        is_number=_is_number,
+    )
+    write_text(path, page)
 
 
-def _name_ticks(axes: "Axes", classes: Sequence[str]) -> None:
-    if len(classes) > _MOST_NAMED_CLASSES:
-        return
-    ticks = np.arange(len(classes))
-    size = 9 if len(classes) <= 20 else 7
-    axes.set_xticks(ticks, classes, rotation=90, fontsize=size)
-    axes.set_yticks(ticks, classes, fontsize=size)
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
 
 
-def _write_counts(axes: "Axes", counts: NDArray[np.int64], share: NDArray[np.float64]) -> None:
-    size = 8 if len(counts) <= 20 else 6
-    for (row, column), count in np.ndenumerate(counts):
-        if count:
-            colour = "white" if share[row, column] > 0.55 else "black"
-            axes.text(
-                column,
-                row,
-                f"{count:,}",
-                ha="center",
-                va="center",
-                color=colour,
-                fontsize=size,
-            )
+def _is_number(text: str) -> bool:
+    return text.replace(",", "").replace(".", "", 1).removesuffix(" %").isdigit()

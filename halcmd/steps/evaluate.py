@@ -12,7 +12,7 @@ from halcmd import metrics
 from halcmd.chance import generator
 from halcmd.console import log, planned
 from halcmd.errors import InputError, first_few
-from halcmd.formats.report import plot_confusion
+from halcmd.formats.plots import plot_confusion
 from halcmd.formats.star import Star, Table, text_of, write_star
 from halcmd.metrics import Assessment, assess
 from halcmd.particles import NOT_TRAINED, UNLABELLED, Particles

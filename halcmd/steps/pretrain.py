@@ -14,10 +14,9 @@ from halcmd.console import log, planned
 from halcmd.errors import DeviceError, InputError
 from halcmd.formats.model import ModelInfo, write_model
 from halcmd.formats.relion_job import CHECKPOINT
-from halcmd.formats.report import plot_training
-from halcmd.formats.star import Star, Table, text_of, write_star
 from halcmd.networks.classifier import check_box
 from halcmd.particles import Particles
+from halcmd.reports.training import write_curves, write_pretraining_report
 from halcmd.subtomograms import Boxes, open_boxes
 from halcmd.tables import write_particles
 from halcmd.training.loop import Checkpoint
@@ -62,6 +61,7 @@ def pretrain(
     augment: str | None = None,
     tilt_range: tuple[float, float] | None = None,
     resume: bool = False,
+    report: bool = True,
 ) -> PretrainResult:
     """A network without a head, pretrained on all particles that are not for the test.
 
@@ -70,7 +70,7 @@ def pretrain(
     particles : Particles
         With boxes. Labels are not looked at.
     folder : Path
-        Job folder; gets model.safetensors, training.star, training.png, particles.star.
+        Job folder; gets model.safetensors, training.star, particles.star.
     compute : Compute
         Device, precision, seed.
     network, epochs, batch, augment : optional
@@ -79,6 +79,8 @@ def pretrain(
         Degrees; wins over halTiltMin and halTiltMax.
     resume : bool
         Go on from the checkpoint in the folder.
+    report : bool
+        Write report.html and training.png.
 
     Raises
     ------
@@ -123,7 +125,7 @@ def pretrain(
             found=f"batches of {recipe.batch}",
             hint=f"--batch-size {max(recipe.batch // 2, 2)}, --precision bf16 or --gpu cpu",
         ) from error
-    name = _write(folder, done, boxes, recipe, compute, tilts, len(rows))
+    name = _write(folder, done, boxes, recipe, compute, tilts, len(rows), report=report)
     write_particles(folder / "particles.star", particles, model=name)
     checkpoint.path.unlink(missing_ok=True)
     loss = done.history["train_loss"][-1]
@@ -180,8 +182,10 @@ def _write(
     compute: Compute,
     tilt_range: tuple[float, float] | None,
     n_particles: int,
+    *,
+    report: bool,
 ) -> str:
-    """Model and learning curve; the model's hash."""
+    """Model, learning curve and report; the model's hash."""
     info = ModelInfo(
         network=recipe.network,
         widths=done.network.widths,
@@ -199,10 +203,7 @@ def _write(
         },
     )
     name = write_model(folder / "model.safetensors", done.network.state_dict(), info)
-    columns = {
-        "halStep": [str(int(step)) for step in done.history["step"]],
-        "halTrainLoss": text_of(done.history["train_loss"], 6),
-    }
-    write_star(folder / "training.star", Star((Table.from_columns("training", columns),)))
-    plot_training(folder / "training.png", done.history)
+    write_curves(folder / "training.star", done.history)
+    if report:
+        write_pretraining_report(folder, done, info, name)
     return name

@@ -21,6 +21,7 @@ from halcmd.formats.model import check_fits, hash_of_hashes
 from halcmd.networks.classifier import Classifier, LoadedModel, as_input, load_model
 from halcmd.particles import Particles
 from halcmd.predictions import with_predictions
+from halcmd.reports.scores import write_score_report
 from halcmd.subtomograms import Boxes, open_boxes
 from halcmd.tables import write_particles
 from halcmd.training.run import Compute
@@ -84,6 +85,7 @@ def score(
     maps: bool = False,
     passes: Passes | None = None,
     only: str = "all",
+    report: bool = True,
 ) -> ScoreResult:
     """The table with predictions, and ``embedding.npy`` (``features.npy``) beside it.
 
@@ -105,6 +107,8 @@ def score(
         Turns and dropout.
     only : str
         ``all`` or ``unlabelled`` rows.
+    report : bool
+        Write report.html and its plots too.
 
     Raises
     ------
@@ -144,6 +148,11 @@ def score(
         particles, rows, probabilities=probabilities, classes=loaded[0].info.classes, model=name
     )
     write_particles(folder / "particles.star", table, model=name)
+    if report:
+        used = dict(zip(models, loaded, strict=True))
+        write_score_report(
+            folder, table, rows, probabilities, boxes=boxes, models=used, seed=compute.seed
+        )
     return ScoreResult(table, len(rows), round(time.monotonic() - started, 1))
 
 

@@ -11,15 +11,14 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from halcmd import __version__
+from halcmd.calibration import calibration_error
 from halcmd.console import log, planned
 from halcmd.errors import DeviceError
 from halcmd.formats.model import ModelInfo, StoredModel, write_model
 from halcmd.formats.relion_job import CHECKPOINT, CHECKPOINTS
-from halcmd.formats.report import plot_training
-from halcmd.formats.star import Star, Table, text_of, write_star
-from halcmd.metrics import calibration_error
 from halcmd.networks.classifier import check_box
 from halcmd.particles import Particles
+from halcmd.reports.training import write_curves, write_training_report
 from halcmd.subtomograms import Boxes, open_boxes
 from halcmd.tables import write_particles
 from halcmd.training.cross_validation import fit_on_folds
@@ -30,12 +29,6 @@ from halcmd.training.recipes import Changes, Recipe, recipe
 from halcmd.training.run import Compute
 from halcmd.training.split import Split, split_for
 from halcmd.training.validation import negative_log_likelihood
-
-_STAR_NAMES = {
-    "train_loss": "halTrainLoss",
-    "validation_loss": "halValidationLoss",
-    "validation_accuracy": "halValidationAccuracy",
-}
 
 
 @dataclass(frozen=True)
@@ -110,6 +103,7 @@ def train(
     tilt_range: tuple[float, float] | None = None,
     init_model: Path | None = None,
     resume: bool = False,
+    report: bool = True,
 ) -> TrainResult:
     """A classifier of the labelled particles of the pool, written with its learning curves.
 
@@ -118,7 +112,7 @@ def train(
     particles : Particles
         With halLabel and boxes.
     folder : Path
-        Job folder; gets model.safetensors, training.star, training.png, particles.star.
+        Job folder; gets model.safetensors, training.star, particles.star.
     compute : Compute
         Device, precision, seed.
     preset : str
@@ -134,6 +128,8 @@ def train(
         Start from this model's weights.
     resume : bool
         Go on from the checkpoint in the folder.
+    report : bool
+        Write report.html, training.png and calibration.png too.
 
     Raises
     ------
@@ -164,11 +160,14 @@ def train(
     done = _fit(plan, compute, start, checkpoint)
     info = _info(plan, done, compute.seed, preset)
     name = write_model(folder / "model.safetensors", done.network.state_dict(), info)
-    _write_curves(folder, done)
+    write_curves(folder / "training.star", done.history)
     result = _result(plan, done, name, time.monotonic() - started)
     write_particles(folder / "particles.star", particles, model=name)
     for kept in CHECKPOINTS:
         (folder / kept).unlink(missing_ok=True)
+    if report:
+        held = plan.split.validation.classes
+        write_training_report(folder, done, info, held=held, model=name)
     return result
 
 
@@ -283,14 +282,6 @@ def _info(plan: _Plan, done: Fit, seed: int, preset: str) -> ModelInfo:
             "folds": plan.split.n_folds,
         },
     )
-
-
-def _write_curves(folder: Path, done: Fit) -> None:
-    columns = {"halStep": [str(int(step)) for step in done.history["step"]]}
-    for name, label in _STAR_NAMES.items():
-        columns[label] = text_of(done.history[name], 6)
-    write_star(folder / "training.star", Star((Table.from_columns("training", columns),)))
-    plot_training(folder / "training.png", done.history)
 
 
 def _result(plan: _Plan, done: Fit, model: str, seconds: float) -> TrainResult:

@@ -96,7 +96,8 @@ def two(tmp_path: Path) -> Path:
 
 def scored(table: Particles, folder: Path, *models: Path, **settings: object) -> Particles:
     folder.mkdir(exist_ok=True)
-    score(table, folder, models=models, **({"compute": Compute(seed=1)} | settings))
+    settings = {"compute": Compute(seed=1), "report": False} | settings
+    score(table, folder, models=models, **settings)
     return read_particles([folder / "particles.star"])
 
 
@@ -134,6 +135,22 @@ def test_the_columns_are_what_the_model_says(table, tmp_path, one):
     np.testing.assert_allclose(after.number("halEntropy"), entropy, atol=2e-6)
     assert list(after.number("halFeature")) == list(range(1, N + 1))
     assert after.class_numbers() == INFO.classes
+
+
+def test_the_report_and_its_plots_are_written_on_demand(table, tmp_path, one, two):
+    scored(table, tmp_path / "a", one, only="unlabelled")
+    assert {path.name for path in (tmp_path / "a").iterdir()} == {"embedding.npy", "particles.star"}
+    scored(table, tmp_path / "b", one, two, only="unlabelled", report=True)
+    names = {path.name for path in (tmp_path / "b").iterdir()}
+    assert names - {"embedding.npy", "particles.star"} == {
+        "report.html",
+        "embedding.png",
+        "particles.png",
+    }
+    text = (tmp_path / "b" / "report.html").read_text()
+    assert "8 of 11 scored, 0 of them labelled" in text
+    for path in (one, two):
+        assert f"{path} ({load_model(path, device=torch.device('cpu')).hash})" in text
 
 
 def test_embedding_and_maps_belong_to_the_rows(table, tmp_path, one):
