@@ -85,12 +85,15 @@ def main() -> None:
         done = {cell for cell, _ in read_results(results)}
         for snr in given.snr:
             simulate(folder, snr, given)
-        with ThreadPoolExecutor(given.workers) as pool:
-            wanted = [cell for cell in cells if cell not in done]
+        wanted = [cell for cell in cells if cell not in done]
+        pool = ThreadPoolExecutor(given.workers)
+        try:
             for line in pool.map(lambda cell: run(folder, cell, given), wanted):
                 print(line, flush=True)
                 with results.open("a") as file:
                     file.write(line + "\n")
+        finally:
+            pool.shutdown(cancel_futures=True)
     print_tables(results)
 
 
