@@ -31,7 +31,12 @@ Transform = Callable[[torch.Tensor, torch.Generator], list[torch.Tensor]]
 
 
 def augmentation(
-    mode: str, *, box: int, tilt_range: tuple[float, float] | None, device: torch.device
+    mode: str,
+    *,
+    box: int,
+    tilt_range: tuple[float, float] | None,
+    device: torch.device,
+    noise: float = 0.0,
 ) -> Transform:
     """A function that changes a batch of particles the way ``--augment`` says.
 
@@ -49,6 +54,9 @@ def augmentation(
         none that will be scored.
     device : torch.device
         Where the particles are.
+    noise : float
+        Largest standard deviation of the noise that ``full`` adds, that of a particle being 1; each
+        particle gets its own between 0 and this. 0 = none.
 
     Returns
     -------
@@ -63,20 +71,21 @@ def augmentation(
     def flips(volumes: torch.Tensor, generator: torch.Generator) -> list[torch.Tensor]:
         return [turn_and_shift(volumes, generator, reach=reach, turns=turns)]
 
-    if mode == "flips" or tilt_range is None:
+    if mode == "flips":
         return flips
-    mask = wedge_mask(box, tilt_range, device=device)
+    mask = None if tilt_range is None else wedge_mask(box, tilt_range, device=device)
 
     def full(volumes: torch.Tensor, generator: torch.Generator) -> list[torch.Tensor]:
         [volumes] = flips(volumes, generator)
         # The batch is in random order already, so its second half is as good as any.
         n_rotated = int(len(volumes) * _ROTATED_SHARE)
-        if n_rotated == 0:
-            return [volumes]
+        if mask is None or n_rotated == 0:
+            return [add_noise(volumes, generator, noise, mask)]
         as_is, chosen = volumes[:-n_rotated], volumes[-n_rotated:]
         within = torch.rand(n_rotated, 3, generator=generator, device=device) - 0.5
         rotated = rotate(chosen, random_rotations(n_rotated, generator), shifts=within)
-        return [as_is, standardise(impose_wedge(rotated, mask))]
+        rotated = standardise(impose_wedge(rotated, mask))
+        return [add_noise(part, generator, noise, mask) for part in (as_is, rotated)]
 
     return full
 
@@ -247,6 +256,33 @@ def impose_wedge(volumes: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     spectrum = torch.fft.rfftn(volumes, dim=(-3, -2, -1)) * mask
     cut: torch.Tensor = torch.fft.irfftn(spectrum, s=volumes.shape[-3:], dim=(-3, -2, -1))
     return cut
+
+
+def add_noise(
+    volumes: torch.Tensor,
+    generator: torch.Generator,
+    most: float,
+    mask: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Particles with white noise, of which the wedge is missing too; standardised.
+
+    Parameters
+    ----------
+    volumes : Tensor, shape (n, z, y, x)
+        Cubic boxes of unit standard deviation.
+    generator : Generator
+        Draws the noise, and how much of it each particle gets.
+    most : float
+        Its largest standard deviation; 0 = none, and nothing is drawn.
+    mask : Tensor, optional
+        From ``wedge_mask``.
+    """
+    if not most:
+        return volumes
+    device = volumes.device
+    amount = most * torch.rand(len(volumes), 1, 1, 1, generator=generator, device=device)
+    noise = amount * torch.randn(volumes.shape, generator=generator, device=device)
+    return standardise(volumes + (noise if mask is None else impose_wedge(noise, mask)))
 
 
 def standardise(volumes: torch.Tensor) -> torch.Tensor:

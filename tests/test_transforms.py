@@ -178,6 +178,42 @@ def test_augmentation_depends_on_its_generator_alone(mode):
     assert (mode == "none") == torch.equal(one, before)
 
 
+def test_noise_is_added_where_there_is_signal_alone_and_up_to_its_most():
+    mask = transforms.wedge_mask(16, (-60.0, 60.0))
+    before = transforms.standardise(transforms.impose_wedge(volumes(400), mask))
+    after = transforms.add_noise(before, torch.Generator().manual_seed(0), 0.5, mask)
+    assert torch.fft.rfftn(after, dim=(1, 2, 3)).abs()[:, ~mask].max() < 1e-2
+    torch.testing.assert_close(after.std(dim=(1, 2, 3)), torch.ones(400), atol=1e-3, rtol=0)
+    likeness = (before * after).mean(dim=(1, 2, 3))
+    # Noise of deviation a leaves 1 / sqrt(1 + a^2 * share held); a is uniform from 0 to 0.5.
+    held = mask.double().mean()
+    assert likeness.max() > 0.999
+    assert likeness.min() == pytest.approx(1 / math.sqrt(1 + 0.25 * held), abs=0.01)
+    assert likeness.median() == pytest.approx(1 / math.sqrt(1 + 0.0625 * held), abs=0.01)
+
+
+def test_no_noise_draws_nothing():
+    generator = torch.Generator().manual_seed(0)
+    state = generator.get_state()
+    before = volumes()
+    assert torch.equal(transforms.add_noise(before, generator, 0.0), before)
+    assert torch.equal(generator.get_state(), state)
+
+
+@pytest.mark.parametrize("tilts", [(-60.0, 60.0), None])
+def test_full_with_noise_changes_every_particle_and_none_without(tilts):
+    made = [
+        torch.cat(
+            transforms.augmentation("full", box=16, tilt_range=tilts, device=CPU, noise=noise)(
+                volumes(6), torch.Generator().manual_seed(5)
+            )
+        )
+        for noise in (0.0, 0.3)
+    ]
+    assert made[0].shape == made[1].shape
+    assert ((made[0] - made[1]).abs().amax(dim=(1, 2, 3)) > 1e-3).all()
+
+
 def test_full_rotates_half_and_cuts_their_wedge():
     tilts = (-60.0, 60.0)
     change = transforms.augmentation("full", box=16, tilt_range=tilts, device=CPU)

@@ -6,6 +6,7 @@ Two changed copies of each particle of a batch are to be more alike than copies 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -23,11 +24,27 @@ from halcmd.training.recipes import Recipe
 from halcmd.training.run import Compute, Rows, Run, seeded
 from halcmd.transforms import Transform, augmentation
 
-Agreement = Callable[[Tensor, Tensor], Tensor]
-"""A loss from the projections of two views, each of shape (n, d)."""
-
 _PROJECTED = 256
 _TEMPERATURE = 0.2
+# Two views of a particle share its noise, by which they would be found without a look at the
+# particle; more noise hides it. docs/benchmarks.md has the figures.
+_NOISE = 0.3
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is learnt without labels.
+
+    Attributes
+    ----------
+    head : function of the embedding's length -> Module
+        Between embedding and loss; thrown away afterwards.
+    objective : function of (source, number of particles, transform) -> Objective
+        What each step minimises.
+    """
+
+    head: Callable[[int], nn.Module]
+    objective: Callable[[Source, int, Transform], Objective]
 
 
 @dataclass(frozen=True)
@@ -58,7 +75,7 @@ def pretrain(
     compute: Compute,
     tilt_range: tuple[float, float] | None,
     checkpoint: Checkpoint | None = None,
-    agreement: Agreement | None = None,
+    task: Task | None = None,
 ) -> Pretrained:
     """A network pretrained on particles without labels.
 
@@ -78,8 +95,8 @@ def pretrain(
         Degrees; without it no particle is rotated freely.
     checkpoint : Checkpoint, optional
         Keep the state of the run on disk. The file stays when the function ends.
-    agreement : function, optional
-        Another loss of the two views than ``contrast``.
+    task : Task, optional
+        What is learnt. Default: ``CONTRAST``.
 
     Raises
     ------
@@ -88,14 +105,17 @@ def pretrain(
     DataError
         The loss is not finite.
     """
+    task = task or CONTRAST
     with seeded(compute, "initial weights"):
         network = new_network(recipe.network, box=box, n_classes=0, dropout=recipe.dropout)
         with torch.inference_mode():
             width = network.embedding(torch.zeros(1, 1, box, box, box)).shape[1]
-        network.head = _projector(width)
+        network.head = task.head(width)
     run = Run(network, recipe, compute)
-    transform = augmentation(recipe.augment, box=box, tilt_range=tilt_range, device=compute.device)
-    objective = alike(source_of(read, rows), len(rows), transform, agreement or contrast)
+    transform = augmentation(
+        recipe.augment, box=box, tilt_range=tilt_range, device=compute.device, noise=_NOISE
+    )
+    objective = task.objective(source_of(read, rows), len(rows), transform)
     nothing = np.empty((0, 0), dtype=np.float32), np.empty(0, dtype=np.intp)
 
     def look() -> None:
@@ -109,7 +129,12 @@ def pretrain(
     return Pretrained(kept, run.step, history)
 
 
-def alike(source: Source, count: int, transform: Transform, agreement: Agreement) -> Objective:
+def alike(
+    source: Source,
+    count: int,
+    transform: Transform,
+    agreement: Callable[[Tensor, Tensor], Tensor],
+) -> Objective:
     """The loss of two changed copies of each particle of a batch.
 
     Parameters
@@ -163,9 +188,13 @@ def contrast(one: Tensor, other: Tensor) -> Tensor:
     return F.cross_entropy(likeness.masked_fill(itself, -torch.inf), partner)
 
 
-def _projector(width: int) -> nn.Module:
+def projector(width: int) -> nn.Module:
     """Three dense layers between embedding and loss, thrown away afterwards."""
     layers: list[nn.Module] = []
     for before in (width, _PROJECTED):
         layers += [nn.Linear(before, _PROJECTED), nn.BatchNorm1d(_PROJECTED), nn.ReLU()]
     return nn.Sequential(*layers, nn.Linear(_PROJECTED, _PROJECTED))
+
+
+CONTRAST = Task(projector, partial(alike, agreement=contrast))
+"""Find each particle's other view among those of a batch."""

@@ -199,6 +199,18 @@ def test_turns_are_averaged(table, tmp_path, one):
     np.testing.assert_allclose(probabilities(after), np.mean(turned, axis=0), atol=5e-6)
 
 
+@pytest.mark.parametrize("tilts", [(-70, 40), (np.nan, np.nan)])
+def test_an_asymmetric_or_unknown_tilt_range_has_two_turns(table, tmp_path, tilts):
+    columns = {"halTiltMin": [tilts[0]] * N, "halTiltMax": [tilts[1]] * N}
+    slanted = table.with_columns(columns)
+    first = model(tmp_path / "first", tilt_range=None)
+    after = scored(slanted, tmp_path / "a", first, passes=Passes(augmentations=2))
+    assert probabilities(after).shape == (N, 3)
+    with pytest.raises(OptionError, match="from 1 to 2") as error:
+        scored(slanted, tmp_path / "b", first, passes=Passes(augmentations=3))
+    assert ("unknown" in error.value.found) == bool(np.isnan(tilts[0]))
+
+
 def test_dropout_samples_differ_from_none_and_repeat(table, tmp_path, one):
     passes = Passes(dropout_samples=5)
     plain = probabilities(scored(table, tmp_path / "a", one))

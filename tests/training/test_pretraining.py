@@ -1,6 +1,7 @@
 """Pretraining: what it learns without labels, that it repeats and resumes."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from halcmd.formats.model import hash_of
 from halcmd.training import loop, pretraining
 from halcmd.training.loop import Checkpoint
-from halcmd.training.pretraining import contrast, pretrain
+from halcmd.training.pretraining import Task, alike, contrast, pretrain, projector
 from halcmd.training.recipes import pretraining_recipe
 from halcmd.training.run import Compute
 from tests.training.test_loop import BOX, TILTS, blobs
@@ -89,7 +90,8 @@ def test_views_of_a_particle_are_paired(monkeypatch):
         return contrast(one, other)
 
     monkeypatch.setattr(pretraining, "augmentation", lambda *_, **__: lambda v, g: [v])
-    pretrained(replace(SHORT, steps=1), agreement=watch)
+    task = Task(projector, partial(alike, agreement=watch))
+    pretrained(replace(SHORT, steps=1), task=task)
     [(one, other)] = seen
     torch.testing.assert_close(one, other, atol=1e-3, rtol=1e-3)
     assert not torch.allclose(one[0], one[1], atol=1e-2)
