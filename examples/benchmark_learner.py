@@ -3,14 +3,16 @@
 python examples/benchmark_learner.py --maps MAPS --folder DIR [--results FILE] [--workers N]
 
 MAPS holds density maps, one class each (halcmd simulate --maps). The script simulates 150 particles
-of each class, a third of them for the test, at SNR 0.1 and 0.05; then for each variant, share of
-labels and seed it labels particles at random (as many of each class), trains, scores and evaluates
-with the commands that a user would type. Each result is a line of FILE (default:
-DIR/learner.jsonl); cells that are there already are not run again, so the script can be stopped and
-goes on where it was. --table only prints the table of what is there. --small is a size for a test.
+of each class, a third of them for the test: at SNR 0.1 and at SNR 0.05, as many of each class, and
+a pool as picks are (SNR 0.1, the most frequent class 20 times the rarest, 30 % junk). For each
+variant, share of labels and seed it labels particles at random (as many of each class; as they come
+in the long-tailed pool), trains, scores and evaluates with the commands that a user would type.
+Each result is a line of FILE (default: DIR/learner.jsonl); cells that are there already are not run
+again, so the script can be stopped and goes on where it was. --table only prints the tables of what
+is there. --small is a size for a test.
 
-Cells of all variants in full take some 20 hours on 2 cores; --variants, --snr, --shares and --seeds
-choose. With --workers N, N cells run at a time, with a thread each.
+All cells take some 20 hours on 2 cores; --variants, --pools, --shares and --seeds choose. With
+--workers N, N cells run at a time, with a thread each.
 """
 
 import argparse
@@ -43,14 +45,28 @@ class Variant:
 SEMI = ("--semi-supervised",)
 VARIANTS = {
     "paper": Variant(
-        "hal2021, no augmentation (the paper's way)", ("--preset", "paper", "--epochs", "60")
+        "hal2021, no augmentation (the paper's way), 60 epochs",
+        ("--preset", "paper", "--epochs", "60"),
     ),
-    "hal2021": Variant("hal2021, recipe", ("--network", "hal2021", "--epochs", "60")),
+    "hal2021": Variant(
+        "hal2021, recipe, 60 epochs",
+        ("--network", "hal2021", "--no-semi-supervised", "--epochs", "60"),
+    ),
+    "short": Variant(
+        "compact, recipe, steps as hal2021", ("--no-semi-supervised", "--epochs", "60")
+    ),
     "compact": Variant("compact, recipe", ("--no-semi-supervised",)),
     "semi": Variant("compact, recipe + semi-supervised", SEMI),
     "pretrain": Variant("compact, recipe + pretrain", ("--no-semi-supervised",), ()),
     "both": Variant("compact, recipe + pretrain + semi-supervised", SEMI, ()),
 }
+POOLS = {
+    "snr_0.1": ("SNR 0.1", ("--snr", "0.1")),
+    "snr_0.05": ("SNR 0.05", ("--snr", "0.05")),
+    "long_tail": ("SNR 0.1, long-tailed, 30 % junk", ("--snr", "0.1", "--junk", "0.3")),
+}
+MOST_OVER_RAREST = 20
+MEASURES = ("accuracy", "balanced_accuracy", "macro_f1")
 # Below this, train deals the labels in folds for calibration and then fits all of them. Only the
 # last of these fits tells in the accuracy, so the others are left out here.
 FEW_LABELS = 200
@@ -63,7 +79,7 @@ class Cell:
     """One training."""
 
     variant: str
-    snr: float
+    pool: str
     share: float
     seed: int
 
@@ -76,15 +92,15 @@ def main() -> None:
     if not given.table:
         folder.mkdir(parents=True, exist_ok=True)
         cells = [
-            Cell(variant, snr, share, seed)
+            Cell(variant, pool, share, seed)
             for seed in range(given.seeds)
             for share in given.shares
-            for snr in given.snr
+            for pool in given.pools
             for variant in given.variants
         ]
         done = {cell for cell, _ in read_results(results)}
-        for snr in given.snr:
-            simulate(folder, snr, given)
+        for pool in given.pools:
+            simulate(folder, pool, given)
         wanted = [cell for cell in cells if cell not in done]
         pool = ThreadPoolExecutor(given.workers)
         try:
@@ -105,7 +121,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--results", type=Path, help="default: learner.jsonl in the folder")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=[*VARIANTS])
-    parser.add_argument("--snr", nargs="+", type=float, default=[0.1, 0.05])
+    parser.add_argument("--pools", nargs="+", choices=POOLS, default=[*POOLS])
     parser.add_argument("--shares", nargs="+", type=float, default=[0.04, 0.12, 0.24, 1.0])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--table", action="store_true", help="only print the table")
@@ -113,22 +129,26 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def simulate(folder: Path, snr: float, given: argparse.Namespace) -> None:
+def simulate(folder: Path, pool: str, given: argparse.Namespace) -> None:
     """Particles and truth.star in DIR/snr_0.1 and so on, unless they are there."""
-    out = folder / f"snr_{snr:g}"
+    out = folder / pool
     if (out / "RELION_JOB_EXIT_SUCCESS").exists():
         return
     maps = ["--maps", str(given.maps)] if given.maps else []
     per_class, box, angpix = ("12", "16", "20") if given.small else ("150", "24", "15")
     scene = ["--per-class", per_class, "--box", box, "--angpix", angpix]
-    scene += ["--test-fraction", "0.3333"]
-    halcmd("simulate", out, *maps, *scene, "--snr", str(snr), "--overwrite")
+    scene += ["--test-fraction", "0.3333", *POOLS[pool][1]]
+    if pool == "long_tail":
+        count = len([*given.maps.iterdir()]) if given.maps else 6
+        weights = np.geomspace(MOST_OVER_RAREST, 1, count)
+        scene += ["--balance", ",".join(f"{weight:.3f}" for weight in weights)]
+    halcmd("simulate", out, *maps, *scene, "--overwrite")
 
 
 def run(folder: Path, cell: Cell, given: argparse.Namespace) -> str:
     """Train, score and evaluate; the line for the results."""
-    data = folder / f"snr_{cell.snr:g}"
-    job = folder / f"{cell.variant}_{cell.snr:g}_{cell.share:g}_{cell.seed}"
+    data = folder / cell.pool
+    job = folder / f"{cell.pool}_{cell.variant}_{cell.share:g}_{cell.seed}"
     job.mkdir(exist_ok=True)
     labelled = write_labels(data, job / "labelled.star", cell)
     variant, seed = VARIANTS[cell.variant], ["--seed", str(cell.seed)]
@@ -141,8 +161,7 @@ def run(folder: Path, cell: Cell, given: argparse.Namespace) -> str:
         options += ["--init-model", str(pretrained(folder, cell, given))]
     started = time.monotonic()
     halcmd("train", job / "Train", "--i", str(job / "labelled.star"), *options, "--overwrite")
-    seconds = time.monotonic() - started
-    accuracy = {}
+    facts = asdict(cell) | {"labelled": labelled, "seconds": round(time.monotonic() - started)}
     for turns in (1, 4):
         score = ["--i", str(data / "particles.star"), "--augmentations", str(turns)]
         model = ["--model", str(job / "Train" / "model.safetensors")]
@@ -150,18 +169,18 @@ def run(folder: Path, cell: Cell, given: argparse.Namespace) -> str:
         table, truth = str(job / "Score" / "particles.star"), str(data / "truth.star")
         evaluate = ["--i", table, "--truth", truth, "--bootstrap", "0", "--json"]
         said = halcmd("evaluate", job / "Evaluate", *evaluate, "--overwrite")
-        accuracy[turns] = json.loads(said)["accuracy"]["value"]
-    facts = {"labelled": labelled, "accuracy": accuracy[1], "accuracy_of_4_turns": accuracy[4]}
-    return json.dumps(asdict(cell) | facts | {"seconds": round(seconds)})
+        for measure in MEASURES:
+            facts[f"{measure}_{turns}"] = round(json.loads(said)[measure]["value"], 4)
+    return json.dumps(facts)
 
 
 def pretrained(folder: Path, cell: Cell, given: argparse.Namespace) -> Path:
     """The pretrained model of a seed, made once for all shares of labels."""
-    job = folder / f"pretrain_{cell.snr:g}_{cell.seed}"
+    job = folder / f"{cell.pool}_pretrain_{cell.seed}"
     model = job / "model.safetensors"
     with LOCKS.setdefault(job.name, threading.Lock()):
         if not model.exists():
-            data = folder / f"snr_{cell.snr:g}" / "particles.star"
+            data = folder / cell.pool / "particles.star"
             few = ["--epochs", "1", "--batch-size", "8"] if given.small else []
             options = ["--i", str(data), "--seed", str(cell.seed), *few, "--overwrite"]
             halcmd("pretrain", job, *options)
@@ -169,19 +188,22 @@ def pretrained(folder: Path, cell: Cell, given: argparse.Namespace) -> Path:
 
 
 def write_labels(data: Path, path: Path, cell: Cell) -> int:
-    """A table with labels of a share of the pool, as many of each class; how many there are."""
+    """A table with labels of a share of the pool, drawn at random; how many there are."""
     particles = read_particles([data / "particles.star"])
     truth = read_star(data / "truth.star").table("particles")
-    names = truth.column("halParticleId"), truth.column("halLabel")
-    label_of = dict(zip(*names, strict=True))
+    columns = truth.column("halParticleId"), truth.column("halLabel")
+    label_of = dict(zip(*columns, strict=True))
     labels = np.array([label_of[name] for name in particles.ids], dtype=object)
     pool = np.flatnonzero(~particles.is_test)
-    classes = np.unique(labels.astype(str))
-    per_class = max(round(cell.share * len(pool) / len(classes)), 2)
     rng = np.random.default_rng(cell.seed)
-    chosen = np.concatenate(
-        [rng.permutation(pool[labels[pool] == name])[:per_class] for name in classes]
-    )
+    if cell.pool == "long_tail":
+        chosen = rng.permutation(pool)[: round(cell.share * len(pool))]
+    else:
+        names = np.unique(labels.astype(str))
+        per_class = max(round(cell.share * len(pool) / len(names)), 2)
+        chosen = np.concatenate(
+            [rng.permutation(pool[labels[pool] == name])[:per_class] for name in names]
+        )
     given = np.full(len(labels), "unlabelled", dtype=object)
     given[chosen] = labels[chosen]
     write_particles(path, particles.with_columns({"halLabel": given}))
@@ -201,30 +223,33 @@ def read_results(path: Path) -> Iterator[tuple[Cell, dict[str, float]]]:
     """Cells that were run, and their lines."""
     for text in path.read_text().splitlines() if path.exists() else []:
         line = json.loads(text)
-        yield Cell(line["variant"], line["snr"], line["share"], line["seed"]), line
+        yield Cell(line["variant"], line["pool"], line["share"], line["seed"]), line
 
 
 def print_tables(results: Path) -> None:
-    """Mean and standard deviation over the seeds, in percent, per SNR: Markdown."""
+    """Mean and standard deviation over the seeds, in percent, per pool: Markdown."""
     lines = [*read_results(results)]
-    shares = sorted({cell.share for cell, _ in lines})
-    for snr in sorted({cell.snr for cell, _ in lines}, reverse=True):
-        for name, what in (("accuracy", "as it is"), ("accuracy_of_4_turns", "mean of 4 turns")):
-            print(f"\nSNR {snr:g}, {what}\n")
+    for pool, (title, _) in POOLS.items():
+        measure = "macro_f1" if pool == "long_tail" else "accuracy"
+        of_pool = [(cell, line) for cell, line in lines if cell.pool == pool]
+        shares = sorted({cell.share for cell, _ in of_pool})
+        for turns, what in ((1, "each particle as it is"), (4, "mean of 4 half turns")):
+            if not shares:
+                continue
+            print(f"\n{title}: {measure.replace('_', ' ')}, {what}\n")
             print("| | " + " | ".join(f"{100 * share:g} %" for share in shares) + " |")
             print("|---" * (len(shares) + 1) + "|")
             for key, variant in VARIANTS.items():
-                cells = [
-                    spread([line[name] for cell, line in lines if matches(cell, key, snr, share)])
+                found = [
+                    [
+                        line[f"{measure}_{turns}"]
+                        for cell, line in of_pool
+                        if (cell.variant, cell.share) == (key, share)
+                    ]
                     for share in shares
                 ]
-                if any(cells):
-                    print(f"| {variant.title} | " + " | ".join(cells) + " |")
-
-
-def matches(cell: Cell, variant: str, snr: float, share: float) -> bool:
-    """Whether a cell belongs into this place of the table."""
-    return (cell.variant, cell.snr, cell.share) == (variant, snr, share)
+                if any(found):
+                    print(f"| {variant.title} | " + " | ".join(map(spread, found)) + " |")
 
 
 def spread(values: list[float]) -> str:

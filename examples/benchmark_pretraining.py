@@ -40,7 +40,7 @@ from halcmd.training.recipes import pretraining_recipe, recipe
 from halcmd.training.run import Compute, Run
 from halcmd.transforms import Transform
 
-SNR, SHARE = 0.05, 0.04
+POOL, SHARE = "snr_0.05", 0.04
 
 
 def vicreg(one: Tensor, other: Tensor) -> Tensor:
@@ -111,7 +111,7 @@ def spoil(volumes: Tensor, draws: torch.Generator) -> Tensor:
 
 
 def decoder(width: int) -> nn.Module:
-    """From an embedding to a box of 24."""
+    """From an embedding to a box of 24, the only one that this task is made for."""
     return nn.Sequential(
         nn.Linear(width, 64 * 27),
         nn.Unflatten(1, (64, 3, 3, 3)),
@@ -152,11 +152,11 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=[*TASKS])
     parser.add_argument("--steps", type=int, help="of pretraining and training; default: halcmd's")
     parser.add_argument("--table", action="store_true")
+    parser.add_argument("--small", action="store_true", help="few particles of 16^3")
     given = parser.parse_args()
-    given.small = False
     results = given.folder / "pretraining.jsonl"
     if not given.table:
-        simulate(given.folder, SNR, given)
+        simulate(given.folder, POOL, given)
         done = {(line["task"], line["seed"]) for line in read_lines(results)}
         for seed in range(given.seeds):
             for task in given.tasks:
@@ -176,8 +176,8 @@ def read_lines(path: Path) -> list[dict[str, float | str]]:
 
 def run(folder: Path, name: str, seed: int, steps: int | None) -> dict[str, float | str]:
     """Pretrain, vote, train."""
-    data = folder / f"snr_{SNR:g}"
-    write_labels(data, folder / "labelled.star", Cell("pretraining", SNR, SHARE, seed))
+    data = folder / POOL
+    write_labels(data, folder / "labelled.star", Cell("pretraining", POOL, SHARE, seed))
     particles = read_particles([folder / "labelled.star"])
     boxes = open_boxes(particles)
     truth = read_star(data / "truth.star").table("particles")

@@ -1,5 +1,6 @@
 """The scripts of examples/ that measure things run, at a small size."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -7,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[1] / "examples/benchmark_files.py"
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+SCRIPT = EXAMPLES / "benchmark_files.py"
 PROGRAMS = {
     "tables": ["halcmd", "starfile"],
     "boxes": ["halcmd, stacks", "halcmd, single files", "plain copy"],
@@ -28,3 +30,33 @@ def test_the_benchmark_of_files_makes_its_tables(tmp_path, part):
     names = {row[0].removeprefix("| ") for row in rows}
     assert set(wanted if part == "boxes" else PROGRAMS[part]) <= names
     assert list(tmp_path.iterdir()) == []
+
+
+def measured(script: str, folder: Path, *options: str) -> str:
+    """What the script prints; it works in its folder, in few steps."""
+    command = [sys.executable, str(EXAMPLES / script), "--small", "--folder", "here", *options]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_the_learner_makes_its_table_and_goes_on_where_it_was(tmp_path):
+    options = ["--variants", "both", "--pools", "long_tail", "--shares", "0.5", "--seeds", "1"]
+    first = measured("benchmark_learner.py", tmp_path, *options)
+    [line] = (tmp_path / "here/learner.jsonl").read_text().splitlines()
+    facts = json.loads(line)
+    assert (facts["variant"], facts["pool"], facts["seed"]) == ("both", "long_tail", 0)
+    assert 0 <= facts["accuracy_1"] <= 1
+    assert facts["labelled"] > 20
+    assert "| compact, recipe + pretrain + semi-supervised | " in first
+    again = measured("benchmark_learner.py", tmp_path, *options)
+    assert again.strip() == first[first.index("\nSNR") :].strip()
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_pretraining_makes_its_table(tmp_path):
+    tasks = ["none", "contrast", "vicreg", "byol"]
+    options = ["--seeds", "1", "--steps", "2", "--tasks", *tasks]
+    said = measured("benchmark_pretraining.py", tmp_path, *options)
+    rows = [line.split(" | ")[0] for line in said.splitlines() if line.startswith("| ")]
+    assert rows[1:] == [f"| {task}" for task in tasks]

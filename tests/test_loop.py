@@ -220,7 +220,7 @@ def test_training_that_was_killed_goes_on_to_the_same_model(
     loop: tuple[Path, str], tmp_path: Path, share: float
 ) -> None:
     command = ["halcmd", "train", "--i", "Label3/particles.star", "--steps", "60"]
-    command += ["--validation", "0"]
+    command += ["--validation", "0", "--no-semi-supervised"]
     command += ["--o", str(tmp_path / "train")]
     checkpoint = tmp_path / "train/checkpoint.pt"
     process = subprocess.Popen(
@@ -239,7 +239,7 @@ def test_training_that_was_killed_goes_on_to_the_same_model(
     assert was_running
     assert checkpoint.exists()
     assert not (tmp_path / "train/model.safetensors").exists()
-    options = f"--steps 60 --validation 0 --o {tmp_path}/train --resume"
+    options = f"--steps 60 --validation 0 --no-semi-supervised --o {tmp_path}/train --resume"
     halcmd(loop[0], f"train --i Label3/particles.star {options}")
     assert not checkpoint.exists()
     undisturbed = (loop[0] / "Train3/model.safetensors").read_bytes()

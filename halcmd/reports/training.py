@@ -139,6 +139,7 @@ def _facts(done: Fit, info: ModelInfo, held: int) -> dict[str, str]:
     return {
         "network": f"{info.network}, preset {info.provenance['preset']}",
         "particles": f"{total:,} labelled, {held:,} of them held out for validation{folds}",
+        "unlabelled particles": f"{info.provenance['unlabelled']:,} learnt from too",
         "boxes": about_boxes(info.box, info.pixel_size, info.contrast),
         "tilt range": f"{tilts[0]:g}° to {tilts[1]:g}°" if tilts else "unknown",
         "optimiser steps": f"{done.steps:,}; the weights of step {done.best_step:,} are kept",

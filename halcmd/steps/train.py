@@ -278,6 +278,7 @@ def _info(plan: _Plan, done: Fit, seed: int, preset: str) -> ModelInfo:
             "steps": done.steps,
             "kept_step": done.best_step,
             "labelled": plan.counts,
+            "unlabelled": len(plan.unlabelled),
             "validation": len(plan.split.validation),
             "folds": plan.split.n_folds,
         },

@@ -263,6 +263,7 @@ def _default(network: str, n_particles: int, batch: int) -> Recipe:
         evaluate_every=25,
         patience=20,
         average=_DEFAULT_AVERAGE,
+        consistency=Consistency(),
     )
 
 

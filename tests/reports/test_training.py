@@ -31,7 +31,7 @@ def made(
     network = new_network("compact", box=16, n_classes=2, widths=(8, 8, 8, 8))
     done = Fit(network, 2, 2, history, logits.astype(np.float32), temperature)
     provenance = {"halcmd": "0.1.0", "preset": "default", "seed": 5, "labelled": LABELLED}
-    provenance |= {"folds": folds}
+    provenance |= {"folds": folds, "unlabelled": 1_344}
     info = ModelInfo(
         network="compact",
         widths=(8, 8, 8, 8),
@@ -107,6 +107,7 @@ def test_the_same_fit_gives_the_same_bytes(tmp_path):
 def test_folds_are_named(tmp_path):
     held = np.array([0] * 60 + [1] * 40)
     text = made(tmp_path, held, np.tile([1.0, 0.0], (100, 1)), folds=3)
+    assert "1,344 learnt from too" in text
     assert "100 of them held out for validation, in turn in 3 folds" in text
 
 

@@ -33,7 +33,7 @@ from halcmd.training.run import Compute
 
 BOX, PIXEL = 16, 12.0
 N = 40
-QUICK = Changes(steps=6, batch=8)
+QUICK = Changes(steps=6, batch=8, semi_supervised=False)
 
 
 @pytest.fixture(autouse=True)
@@ -307,10 +307,12 @@ def test_semi_supervised_learns_from_unlabelled_rows_of_the_pool_alone(
         return fit(*arguments, unlabelled=unlabelled, **settings)
 
     monkeypatch.setattr(train_step, "fit", watch)
-    changes = replace(QUICK, semi_supervised=True)
-    after = trained(table, tmp_path / "a", changes=changes, validation=0.0)
+    default = replace(QUICK, semi_supervised=None)
+    after = trained(table, tmp_path / "a", changes=default, validation=0.0)
     assert seen == [[36, 37, 38, 39]]
     assert "unlabelled particles that are learnt from too: 4" in caplog.text
+    info, _ = read_info(tmp_path / "a" / "model.safetensors")
+    assert info.provenance["unlabelled"] == 4
     without = trained(table, tmp_path / "b", validation=0.0)
     assert after.model != without.model
 

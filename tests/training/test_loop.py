@@ -39,7 +39,12 @@ HELD = np.arange(len(CLASSES)) % 4 == 0
 TRAINING = Examples(np.flatnonzero(~HELD), CLASSES[~HELD])
 VALIDATION = Examples(np.flatnonzero(HELD), CLASSES[HELD])
 NOTHING = Examples(np.empty(0, dtype=np.intp), np.empty(0, dtype=np.intp))
-SMALL = replace(recipe("default", 12), steps=12, batch=6, evaluate_every=4)
+SMALL = replace(
+    recipe("default", 12, changes=Changes(semi_supervised=False)),
+    steps=12,
+    batch=6,
+    evaluate_every=4,
+)
 
 
 def fitted(

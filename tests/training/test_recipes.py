@@ -64,3 +64,16 @@ def test_one_cycle_rises_then_falls_to_nothing():
 def test_the_2021_presets_keep_their_rate():
     made = recipe("code", 100)
     assert {learning_rate(made, step) for step in range(200)} == {1e-4}
+
+
+def test_unlabelled_particles_are_learnt_from_by_default_but_not_as_in_2021():
+    assert recipe("default", 100).consistency is not None
+    assert recipe("code", 100).consistency is None
+    off = recipe("default", 100, changes=Changes(semi_supervised=False))
+    assert (off.consistency, off.average) == (None, 0.99)
+
+
+def test_learning_from_unlabelled_particles_needs_an_average():
+    made = recipe("code", 100, changes=Changes(semi_supervised=True))
+    assert made.consistency is not None
+    assert made.average == 0.99
