@@ -6,9 +6,10 @@ A row keeps the text it came with; what halcmd knows itself stands in ``hal*`` c
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ import numpy as np
 from halcmd.columns import owned_by
 from halcmd.errors import InputError, first_few
 from halcmd.formats.star import Star, Table, number_of
+from halcmd.formats.star_values import OnDemand
 
 UNLABELLED = "unlabelled"
 JUNK = "junk"
@@ -82,6 +84,22 @@ class Particles:
             return np.full(len(self), default, dtype=object)
         try:
             return np.array(self.table.column(name), dtype=object)
+        except InputError as error:
+            error.where = f"{self.path}, table data_{self.block}"
+            raise
+
+    def each(self, name: str, default: str | None = None) -> Iterator[str]:
+        """The values of a column as text, one after the other; unlike ``text``, none is kept.
+
+        Raises
+        ------
+        InputError
+            The column is missing and there is no default.
+        """
+        if not self.has(name) and default is not None:
+            return repeat(default, len(self))
+        try:
+            return self.table.each(name)
         except InputError as error:
             error.where = f"{self.path}, table data_{self.block}"
             raise
@@ -161,14 +179,17 @@ class Particles:
         Parameters
         ----------
         columns : mapping of str to sequence of str
-            One text per row.
+            One text per row; of ``OnDemand`` ones none is made before it is written.
         owner : str, optional
             A step: all its columns go first, so that none survives from an earlier run.
         """
         table = self.table
         if owner is not None:
             table = table.without(owned_by(owner, table.labels))
-        texts = {name: [str(value) for value in values] for name, values in columns.items()}
+        texts = {
+            name: values if isinstance(values, OnDemand) else [str(value) for value in values]
+            for name, values in columns.items()
+        }
         return replace(self, star=self.star.with_table(table.with_columns(texts)))
 
     def without(self, names: Iterable[str]) -> "Particles":
@@ -211,11 +232,11 @@ def numbers_of(table: Table, label: str, path: Path | None) -> np.ndarray:
     InputError
         A value is no number.
     """
-    values = table.column(label)
     try:
-        return np.array(values, dtype=np.float64)
+        return np.fromiter(map(float, table.each(label)), np.float64, len(table))
     except ValueError:
-        return np.array([_number(text, table, label, row, path) for row, text in enumerate(values)])
+        values = enumerate(table.each(label))
+        return np.array([_number(text, table, label, row, path) for row, text in values])
 
 
 def _number(text: str, table: Table, label: str, row: int, path: Path | None) -> float:

@@ -1,12 +1,13 @@
 """The columns that score adds to a particle table."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import entr
 
-from halcmd.formats.star import text_of
+from halcmd.formats.star_values import OnDemand, text_of
 from halcmd.particles import Particles
 
 _DECIMALS = 6
@@ -24,6 +25,8 @@ def with_predictions(
 ) -> Particles:
     """The table with the columns that score owns; other rows hold their empty values.
 
+    The texts are made while the table is written: of a million rows they would take a gigabyte.
+
     Parameters
     ----------
     particles : Particles
@@ -37,29 +40,43 @@ def with_predictions(
     model : str
         Hash of the model.
     """
-    columns: dict[str, NDArray[np.object_]] = {}
+    count, columns = len(particles), dict[str, OnDemand]()
+    place = np.full(count, -1, dtype=np.intp)
+    place[rows] = np.arange(len(rows))
 
-    def put(name: str, values: Sequence[str] | NDArray[np.object_], empty: str) -> None:
-        columns[name] = np.full(len(particles), empty, dtype=object)
-        columns[name][rows] = values
+    def put(name: str, empty: str, make: Callable[[NDArray[np.intp]], Sequence[str]]) -> None:
+        """A column of what ``make`` says of places among the rows that were scored."""
+
+        def texts(part: slice) -> list[str]:
+            where = place[part]
+            values = np.full(len(where), empty, dtype=object)
+            values[where >= 0] = make(where[where >= 0])
+            return list(values)
+
+        columns[name] = OnDemand(count, texts)
+
+    def top(where: NDArray[np.intp]) -> Floats:
+        """The two largest probabilities."""
+        return -np.partition(-probabilities[where], 1, axis=1)[:, :2]
+
+    def share(column: int, where: NDArray[np.intp]) -> list[str]:
+        return text_of(probabilities[where, column], _DECIMALS)
 
     numbers = _class_numbers(particles, classes)
     if classes:
         names = np.array(list(classes), dtype=object)
-        likeliest = probabilities.argmax(axis=1)
-        top = -np.partition(-probabilities, 1, axis=1)[:, :2]
         number = np.array([str(numbers[name]) for name in classes], dtype=object)
-        put("halPredictedClass", names[likeliest], "none")
-        put("halClassNumber", number[likeliest], "0")
-        put("halProbability", text_of(top[:, 0], _DECIMALS), "nan")
-        for place, name in enumerate(names):
-            put(f"halProbability_{name}", text_of(probabilities[:, place], _DECIMALS), "nan")
-        put("halEntropy", text_of(entr(probabilities).sum(axis=1), _DECIMALS), "nan")
-        put("halMargin", text_of(top[:, 0] - top[:, 1], _DECIMALS), "nan")
+        put("halPredictedClass", "none", lambda at: names[probabilities[at].argmax(axis=1)])
+        put("halClassNumber", "0", lambda at: number[probabilities[at].argmax(axis=1)])
+        put("halProbability", "nan", lambda at: text_of(top(at)[:, 0], _DECIMALS))
+        for column, name in enumerate(names):
+            put(f"halProbability_{name}", "nan", partial(share, column))
+        put("halEntropy", "nan", lambda at: text_of(entr(probabilities[at]).sum(1), _DECIMALS))
+        put("halMargin", "nan", lambda at: text_of(-np.diff(top(at))[:, 0], _DECIMALS))
         if _may_set_class_number(particles):
             columns["rlnClassNumber"] = columns["halClassNumber"]
-    put("halModel", [model] * len(rows), "none")
-    put("halFeature", [str(place) for place in range(1, len(rows) + 1)], "0")
+    put("halModel", "none", lambda at: [model] * len(at))
+    put("halFeature", "0", lambda at: [str(n) for n in (at + 1).tolist()])
     table = particles.with_columns(columns, owner="score")
     return table.with_class_numbers(numbers) if numbers else table
 
@@ -80,4 +97,5 @@ def _may_set_class_number(particles: Particles) -> bool:
         return True
     if not particles.has("halClassNumber"):
         return False
-    return bool((particles.text("rlnClassNumber") == particles.text("halClassNumber")).all())
+    both = particles.each("rlnClassNumber"), particles.each("halClassNumber")
+    return all(ours == theirs for ours, theirs in zip(*both, strict=True))

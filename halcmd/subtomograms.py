@@ -1,17 +1,23 @@
 """Subtomograms: reading and normalising the boxes that a particle table names."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from halcmd.errors import DataError, InputError, first_few
 from halcmd.formats.mrc import Volume, open_volume
+from halcmd.formats.star_values import OnDemand
 from halcmd.particles import Particles
 from halcmd.pixel_size import differ, is_set, optics_values, resolve_pixel_size
 
+Rows = NDArray[np.intp]
+
 _MAX_OPEN_FILES = 256
+_VOXELS_AT_A_TIME = 2**16  # in double precision: half a megabyte, which stays in a core's cache
 
 
 @dataclass(frozen=True)
@@ -30,14 +36,17 @@ class Boxes:
         Degrees; None where unknown.
     read : function of ndarray of int -> ndarray, shape (n, z, y, x), float32
         The boxes of these rows, each with zero mean and unit standard deviation. Raises DataError
-        for NaN or constant boxes, naming the particle.
+        for NaN or constant boxes, naming the particle. Threads may call it at the same time.
+    in_file_order : function of ndarray of int -> ndarray of int
+        The places of these rows in the order in which their boxes stand in the files.
     """
 
     box: int
     pixel_size: float
     contrast: str
     tilt_range: tuple[float, float] | None
-    read: Callable[[np.ndarray], np.ndarray]
+    read: Callable[[Rows], np.ndarray]
+    in_file_order: Callable[[Rows], Rows]
 
 
 def open_boxes(particles: Particles, *, pixel_size: float | None = None) -> Boxes:
@@ -55,20 +64,26 @@ def open_boxes(particles: Particles, *, pixel_size: float | None = None) -> Boxe
     InputError
         There are no images, a file is missing, boxes differ in size, or pixel sizes contradict.
     """
-    names = _image_names(particles)
-    places = [_place(name) for name in names]
-    volumes = _Volumes()
-    numbered = np.array([number for number, _ in places])
-    paths = [path for _, path in places]
-    box, header_size = _check_files(particles, paths, numbered, volumes)
+    paths, files, numbers = _places(particles)
+    opened = lru_cache(_MAX_OPEN_FILES)(lambda path: open_volume(Path(path)))
+    box, header_size = _check_files(particles, paths, opened, files=files, numbers=numbers)
     size = _pixel_size(particles, header_size, pixel_size)
 
-    def read(rows: np.ndarray) -> np.ndarray:
+    def in_file_order(rows: Rows) -> Rows:
+        return np.lexsort((numbers[rows], files[rows]))
+
+    def read(rows: Rows) -> np.ndarray:
         out = np.empty((len(rows), box, box, box), dtype=np.float32)
-        for place, row in enumerate(rows):
-            data = volumes.open(paths[row]).data
-            out[place] = data[numbered[row] - 1] if data.ndim == 4 else data
-        return standardise(out, names=[str(particles.ids[row]) for row in rows])
+        order = in_file_order(rows)
+        file, number = files[rows[order]], numbers[rows[order]]
+        # Boxes that follow one another in a file are one slice of its map.
+        parted = (np.diff(file, prepend=-1) != 0) | (np.diff(number, prepend=-1) != 1)
+        for places in np.split(np.arange(len(rows)), np.flatnonzero(parted))[1:]:
+            first, last = number[places[0]], number[places[-1]]
+            data = opened(paths[file[places[0]]]).data
+            out[order[places]] = data[first - 1 : last] if data.ndim == 4 else data
+        names = OnDemand(len(rows), lambda part: list(particles.ids[rows[part]]))
+        return standardise(out, names=names)
 
     contrast = _one_value(particles, "halContrast")
     tilts = particles.number("halTiltMin"), particles.number("halTiltMax")
@@ -76,7 +91,7 @@ def open_boxes(particles: Particles, *, pixel_size: float | None = None) -> Boxe
     tilt_range = (
         (float(np.min(tilts[0][known])), float(np.max(tilts[1][known]))) if known.any() else None
     )
-    return Boxes(box, size, contrast, tilt_range, read)
+    return Boxes(box, size, contrast, tilt_range, read, in_file_order)
 
 
 def standardise(
@@ -99,13 +114,15 @@ def standardise(
         A box holds NaN or infinity, or is constant.
     """
     flat = volumes.reshape(len(volumes), -1)
-    measured = flat if background is None else flat[:, np.flatnonzero(background)]
-    with np.errstate(invalid="ignore", over="ignore"):
-        centred = measured.astype(np.float64)
-        mean = centred.mean(axis=1)
-        centred -= mean[:, None]
-        spread = np.sqrt(np.einsum("ij,ij->i", centred, centred) / centred.shape[1])
-        finite = np.isfinite(flat.sum(axis=1, dtype=np.float64))
+    inside = None if background is None else np.flatnonzero(background)
+    mean, spread, total = np.empty((3, len(flat)))
+    step = max(_VOXELS_AT_A_TIME // flat.shape[1], 1)
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        for start in range(0, len(flat), step):
+            rows = slice(start, start + step)
+            total[rows] = 0.0 if inside is None else flat[rows].sum(axis=1, dtype=np.float64)
+            mean[rows], spread[rows] = _normalise(flat[rows], inside)
+    finite = np.isfinite(spread) & np.isfinite(total)
     if not finite.all():
         bad = [names[int(row)] for row in np.flatnonzero(~finite)]
         raise DataError(
@@ -122,33 +139,41 @@ def standardise(
             found=first_few(bad),
             hint="these places may be masked out or empty: take them out of the table",
         )
+    return volumes
+
+
+def _normalise(flat: np.ndarray, inside: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation, over all voxels or some, of boxes that are normalised in place."""
+    centred = (flat if inside is None else flat[:, inside]).astype(np.float64)
+    mean = centred.mean(axis=1)
+    centred -= mean[:, None]
+    spread = np.sqrt(np.einsum("ij,ij->i", centred, centred) / centred.shape[1])
     # In two parts, since a mean may be thousands of times the deviation: values near the first part
     # lose no digit to it.
     rounded = mean.astype(np.float32)
     flat -= rounded[:, None]
     flat -= (mean - rounded).astype(np.float32)[:, None]
     flat /= spread[:, None].astype(np.float32)
-    return volumes
+    return mean, spread
 
 
-class _Volumes:
-    """Open files, the most recent ones kept open."""
+def _places(particles: Particles) -> tuple[list[str], Rows, Rows]:
+    """Files; for each particle the place of its file among them, and its number there (``_place``).
 
-    def __init__(self) -> None:
-        self.open_files: dict[str, Volume] = {}
+    No name is kept: those of a million particles would take 100 MB.
+    """
+    files, numbers = np.empty((2, len(particles)), dtype=np.intp)
+    known: dict[str, int] = {}
+    for row, name in enumerate(_image_names(particles)):
+        numbers[row], path = _place(name)
+        files[row] = known.setdefault(path, len(known))
+    return list(known), files, numbers
 
-    def open(self, path: str) -> Volume:
-        if path not in self.open_files:
-            if len(self.open_files) >= _MAX_OPEN_FILES:
-                self.open_files.pop(next(iter(self.open_files)))
-            self.open_files[path] = open_volume(Path(path))
-        return self.open_files[path]
 
-
-def _image_names(particles: Particles) -> np.ndarray:
+def _image_names(particles: Particles) -> Iterator[str]:
     for column in ("halImageName", "rlnImageName"):
         if particles.has(column):
-            return particles.text(column)
+            return particles.each(column)
     raise InputError(
         "this table names no subtomograms",
         where=str(particles.path),
@@ -168,17 +193,22 @@ def _place(name: str) -> tuple[int, str]:
 
 
 def _check_files(
-    particles: Particles, paths: list[str], numbers: np.ndarray, volumes: _Volumes
+    particles: Particles,
+    paths: list[str],
+    opened: Callable[[str], Volume],
+    *,
+    files: Rows,
+    numbers: Rows,
 ) -> tuple[int, float | None]:
     """Edge and pixel size of the boxes, after a look at each file once."""
-    row_of: dict[str, list[int]] = {}
-    for row, path in enumerate(paths):
-        row_of.setdefault(path, []).append(row)
+    lowest, highest = np.full(len(paths), np.iinfo(np.intp).max), np.zeros(len(paths), np.intp)
+    np.minimum.at(lowest, files, numbers)
+    np.maximum.at(highest, files, numbers)
     box, size, first = 0, None, ""
-    for path, rows in row_of.items():
-        volume = volumes.open(path)
+    for path, low, high in zip(paths, lowest, highest, strict=True):
+        volume = opened(path)
         where = f"{path}, named in {particles.path}"
-        _check_kind(volume, numbers[rows], where)
+        _check_kind(volume, int(low), int(high), where)
         shape = volume.data.shape[-3:]
         if len(set(shape)) > 1 or shape[0] % 2:
             raise InputError(
@@ -199,7 +229,7 @@ def _check_files(
     return box, size
 
 
-def _check_kind(volume: Volume, numbers: np.ndarray, where: str) -> None:
+def _check_kind(volume: Volume, lowest: int, highest: int, where: str) -> None:
     if volume.kind == "image_stack":
         raise InputError(
             "this is a stack of 2D images, not a subtomogram",
@@ -208,11 +238,11 @@ def _check_kind(volume: Volume, numbers: np.ndarray, where: str) -> None:
         )
     is_stack = volume.data.ndim == 4
     count = len(volume.data) if is_stack else 1
-    if is_stack != bool(numbers.all()) or (is_stack and numbers.max() > count):
+    if is_stack != (lowest > 0) or (is_stack and highest > count):
         raise InputError(
             "an image number does not fit its file",
             where=where,
-            found=f"box {numbers.max()} of {count}" if is_stack else "N@ before a single volume",
+            found=f"box {highest} of {count}" if is_stack else "N@ before a single volume",
         )
 
 
@@ -245,7 +275,7 @@ def _pixel_size(particles: Particles, header: float | None, option: float | None
 
 
 def _one_value(particles: Particles, column: str) -> str:
-    values = sorted(set(particles.text(column, "unknown")))
+    values = sorted(set(particles.each(column, "unknown")))
     if len(values) > 1:
         raise InputError(
             "subtomograms differ in contrast",
@@ -253,4 +283,4 @@ def _one_value(particles: Particles, column: str) -> str:
             found=f"{column} = {' and '.join(values)}",
             hint="extract all with the same --contrast",
         )
-    return str(values[0])
+    return values[0]

@@ -5,10 +5,14 @@ from collections import Counter
 from collections.abc import Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
+
+import numpy as np
 
 from halcmd.errors import InputError, first_few
 from halcmd.formats.star import Table, read_star, write_star
+from halcmd.formats.star_values import OnDemand
 from halcmd.particles import Particles, group_key, new_ids, particles_of
 
 
@@ -61,9 +65,13 @@ def write_particles(path: Path, particles: Particles, *, model: str = "none") ->
 
 def check_ids(particles: Particles) -> None:
     """Raise InputError where a halParticleId stands twice."""
-    counts = Counter(particles.ids)
-    if len(counts) < len(particles):
-        twice = [name for name, count in counts.items() if count > 1]
+    hashes = np.fromiter(map(hash, particles.each("halParticleId")), np.int64, len(particles))
+    hashes.sort()  # a million of them take 8 MB; a set of the ids 130 MB
+    if not (hashes[1:] == hashes[:-1]).any():
+        return
+    counts = Counter(particles.each("halParticleId"))
+    twice = [name for name, count in counts.items() if count > 1]
+    if twice:
         raise InputError(
             "halParticleId stands more than once",
             where=str(particles.path),
@@ -87,22 +95,24 @@ def _find_images(particles: Particles) -> Particles:
     column = "halImageName" if particles.has("halImageName") else "rlnImageName"
     if particles.path is None or not particles.has(column):
         return particles
-    names = particles.text(column)
-    first = names[0].rsplit("@", 1)[-1]
-    if Path(first).exists() or not len(names):
+    first = next(particles.each(column)).rsplit("@", 1)[-1]
+    if Path(first).exists():
         return particles
     folders = particles.path.absolute().parents
     folder = next((folder for folder in folders if (folder / first).exists()), None)
     if folder is None:
         return particles
     prefix = os.path.relpath(folder)
-    moved = [_prefixed(name, prefix) for name in names]
-    return particles.with_columns({"halImageName": moved})
 
+    @lru_cache
+    def moved(path: str) -> str:
+        return str(Path(prefix) / path)
 
-def _prefixed(name: str, folder: str) -> str:
-    number, at, path = name.rpartition("@")
-    return f"{number}{at}{Path(folder) / path}"
+    def names(rows: slice) -> list[str]:
+        parts = [name.rpartition("@") for name in particles.table.some(column, rows)]
+        return [f"{number}{at}{moved(path)}" for number, at, path in parts]
+
+    return particles.with_columns({"halImageName": OnDemand(len(particles), names)})
 
 
 def join(tables: Sequence[Particles]) -> Particles:

@@ -211,3 +211,12 @@ def test_a_mean_far_above_the_deviation_costs_no_digits(rng, mean, spread, ring)
         box /= box[background].std()
     found = standardise(boxes, names=["a", "b"], background=background if ring else None)
     np.testing.assert_allclose(found, exact, atol=1e-6)
+
+
+def test_boxes_of_several_files_come_in_the_order_asked_for(tmp_path, noise):
+    first, second = noise[:3], noise[3:]
+    names = stack(tmp_path, first, "A.mrcs") + stack(tmp_path, second, "B.mrcs")
+    boxes = open_boxes(table(names))
+    rows = np.array([5, 0, 1, 2, 4, 3, 1])
+    np.testing.assert_array_equal(boxes.read(rows), boxes.read(np.arange(6))[rows])
+    assert list(rows[boxes.in_file_order(rows)]) == [0, 1, 1, 2, 3, 4, 5]

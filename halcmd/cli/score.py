@@ -72,6 +72,7 @@ def score(
 
     halcmd score --i Extract/particles.star --model Train/model.safetensors --o Score/
     """
+    from halcmd.inference import Passes
     from halcmd.steps import score as step
     from halcmd.training.run import Compute
 
@@ -82,7 +83,7 @@ def score(
         compute=Compute(run.device(), precision, run.seed),
         batch=batch_size,
         maps=maps,
-        passes=step.Passes(augmentations, dropout_samples),
+        passes=Passes(augmentations, dropout_samples),
         only=only,
         report=report,
     )

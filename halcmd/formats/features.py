@@ -3,14 +3,16 @@
 Row ``halFeature - 1`` belongs to a particle. float16, memory-mapped both ways.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 
 import numpy as np
 
+from halcmd.console import log
 from halcmd.errors import InputError
-from halcmd.formats.files import atomic, unreadable
+from halcmd.formats.files import atomic, free_bytes, unreadable
 
 
 @contextmanager
@@ -28,6 +30,40 @@ def feature_file(path: Path, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
         array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float16, shape=shape)
         yield array
         array.flush()
+
+
+def check_room(folder: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Say how much disk the arrays will take, and make sure that it is there.
+
+    Parameters
+    ----------
+    folder : Path
+        Where they will be written; need not be there yet.
+    shapes : mapping of str to tuple of int
+        File name to shape.
+
+    Raises
+    ------
+    InputError
+        They are larger than the free space of that disk.
+    """
+    sizes = {name: prod(shape) * np.dtype(np.float16).itemsize for name, shape in shapes.items()}
+    needed, free = sum(sizes.values()), free_bytes(folder)
+    each = ", ".join(f"{name} {_gigabytes(size)}" for name, size in sizes.items())
+    if needed > free:
+        raise InputError(
+            "the disk is too small for what will be written",
+            where=str(folder),
+            found=f"{_gigabytes(free)} free, {_gigabytes(needed)} needed: {each}",
+            hint="free some space, another --output folder, or leave out --maps"
+            if len(sizes) > 1
+            else "free some space, or another --output folder",
+        )
+    log.info(f"will write {each}; {_gigabytes(free)} are free")
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 1e9:.3g} GB" if size > 5e6 else f"{size / 1e6:.3g} MB"
 
 
 def open_features(path: Path) -> np.ndarray:

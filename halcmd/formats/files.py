@@ -4,6 +4,7 @@ import codecs
 import csv
 import io
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -80,6 +81,22 @@ def read_text(path: Path) -> str:
     return decoded(read_bytes(path), path)
 
 
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file without their ends, read one by one; see ``read_text``."""
+    lines, line = [], "\n"
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            for line in file:
+                lines.append(line.removesuffix("\n"))
+    except UnicodeDecodeError:
+        return read_text(path).split("\n")
+    except OSError as error:
+        raise unreadable(path, error) from error
+    if line.endswith("\n"):
+        lines.append("")
+    return lines
+
+
 def read_bytes(path: Path) -> bytes:
     """All of a file; raises InputError where it is missing, a folder or unreadable."""
     try:
@@ -117,6 +134,14 @@ def _of_spreadsheet(data: bytes, path: Path) -> str:
             "this is no text file", where=str(path), hint="a STAR or CSV file, encoded as UTF-8"
         )
     return text
+
+
+def free_bytes(folder: Path) -> int:
+    """Free space of the disk that a folder is on, or will be on."""
+    folder = folder.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
 
 
 def unreadable(path: Path, error: OSError) -> InputError:

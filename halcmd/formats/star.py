@@ -6,27 +6,28 @@ next block ends a loop, ``#n`` behind a label is optional, quotes may hold blank
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
-import numpy as np
-
 from halcmd.errors import InputError, did_you_mean
-from halcmd.formats.files import read_text, write_lines
-from halcmd.formats.star_syntax import (
-    PIECE,
-    STRUCTURE,
-    TOKEN,
-    block_name,
-    label_of,
-    parse,
+from halcmd.formats.files import read_lines, write_lines
+from halcmd.formats.star_syntax import PIECE, TOKEN, block_name, label_of, parse
+from halcmd.formats.star_values import (
+    BLOCK,
+    OnDemand,
+    number_of,
+    quote,
+    text_of,
+    unquote,
+    written,
 )
+
+__all__ = ["Star", "Table", "number_of", "quote", "read_star", "star_of", "text_of", "write_star"]
 
 VERSION_COMMENT = "# version 30001"
 _NEW_HEAD = (VERSION_COMMENT, "", "data_?", "", "loop_")
-_QUOTES = ("'", '"', ";")
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Table:
         Column names of the text in ``lines``, without the leading underscore.
     lines : list of str
         One text per row, as read.
-    added : dict of str to list of str
+    added : dict of str to sequence of str
         Columns set since; they follow the read ones and replace those of the same name.
     dropped : frozenset of str
         Read columns that are gone.
@@ -54,7 +55,7 @@ class Table:
     name: str
     read_labels: tuple[str, ...]
     lines: list[str]
-    added: dict[str, list[str]] = field(default_factory=dict)
+    added: dict[str, Sequence[str]] = field(default_factory=dict)
     dropped: frozenset[str] = frozenset()
     head: tuple[str, ...] = _NEW_HEAD
     loop: bool = True
@@ -67,7 +68,7 @@ class Table:
         if len(lengths) > 1:
             raise ValueError(f"columns of unequal length in {name}: {lengths}")
         count = lengths.pop() if lengths else 0
-        return cls(name, (), [""] * count, added)
+        return cls(name, (), [""] * count, {**added})
 
     def __len__(self) -> int:
         return len(self.lines)
@@ -88,6 +89,19 @@ class Table:
         InputError
             There is no such column.
         """
+        if label not in self._values:
+            added = self.added.get(label)
+            self._values[label] = added if isinstance(added, list) else list(self.each(label))
+        return self._values[label]
+
+    def some(self, label: str, rows: slice) -> list[str]:
+        """The values of one column in some rows, as ``column`` has them.
+
+        Raises
+        ------
+        InputError
+            There is no such column.
+        """
         if label not in self:
             raise InputError(
                 f"column {label} is missing",
@@ -95,10 +109,18 @@ class Table:
                 hint=did_you_mean(label, self.labels),
             )
         if label in self.added:
-            return self.added[label]
-        if label not in self._values:
-            self._values[label] = self._read_column(self.read_labels.index(label))
-        return self._values[label]
+            return list(self.added[label][rows])
+        index, lines = self.read_labels.index(label), self.lines[rows]
+        if self._quoted:
+            return [unquote(TOKEN.findall(line)[index]) for line in lines]
+        if index == 0:
+            return [line.split(None, 1)[0] for line in lines]
+        return [line.split(None, index + 1)[index] for line in lines]
+
+    def each(self, label: str) -> Iterator[str]:
+        """The values of one column, one after the other; unlike ``column``, none is kept."""
+        self.some(label, slice(0))  # a missing column is an error at once
+        return iter(OnDemand(len(self), partial(self.some, label)))
 
     def with_columns(self, columns: Mapping[str, Sequence[str]]) -> "Table":
         """This table with columns set; a column that was there is replaced and moves to the end."""
@@ -106,7 +128,10 @@ class Table:
             if len(values) != len(self):
                 raise ValueError(f"{label} has {len(values)} values for {len(self)} rows")
         kept = {label: values for label, values in self.added.items() if label not in columns}
-        added = kept | {label: list(values) for label, values in columns.items()}
+        added = kept | {
+            label: values if isinstance(values, OnDemand) else list(values)
+            for label, values in columns.items()
+        }
         dropped = self.dropped | (frozenset(columns) & frozenset(self.read_labels))
         return replace(self, added=added, dropped=dropped)
 
@@ -121,19 +146,20 @@ class Table:
         """The rows with these indices (from 0), in this order."""
         chosen = [int(row) for row in rows]
         lines = self.lines
-        added = {label: [values[row] for row in chosen] for label, values in self.added.items()}
-        return replace(self, lines=[lines[row] for row in chosen], added=added)
+        columns = {label: self.column(label) for label in self.added}
+        added = {label: [values[row] for row in chosen] for label, values in columns.items()}
+        return replace(self, lines=[lines[row] for row in chosen], added={**added})
 
     def followed_by(self, others: Sequence["Table"]) -> "Table":
         """The rows of this table and of others with the same columns, in any order of columns."""
         labels = tuple(self.labels)
-        lines = self._rows()
+        lines = list(self._rows())
         for other in others:
             if other.labels == self.labels:
-                lines = lines + other._rows()
+                lines += other._rows()
             else:
-                columns = [_written(other.column(label)) for label in labels]
-                lines = lines + [" ".join(row) for row in zip(*columns, strict=True)]
+                columns = [written(other.column(label)) for label in labels]
+                lines += [" ".join(row) for row in zip(*columns, strict=True)]
         return Table(self.name, labels, lines, head=tuple(self._head()))
 
     def with_version(self) -> "Table":
@@ -142,11 +168,11 @@ class Table:
             return self
         return replace(self, head=("", VERSION_COMMENT, "", *self.head))
 
-    def text_lines(self) -> list[str]:
+    def text_lines(self) -> Iterator[str]:
         """The block as it is written, a text for each line."""
+        yield from self._head()
         if self.loop:
-            return [*self._head(), *self._rows()]
-        return self._head()
+            yield from self._rows()
 
     @cached_property
     def _values(self) -> dict[str, list[str]]:
@@ -159,13 +185,6 @@ class Table:
     @property
     def _kept(self) -> list[str]:
         return [label for label in self.read_labels if label not in self.dropped]
-
-    def _read_column(self, index: int) -> list[str]:
-        if self._quoted:
-            return [_unquote(TOKEN.findall(line)[index]) for line in self.lines]
-        if index == 0:
-            return [line.split(None, 1)[0] for line in self.lines]
-        return [line.split(None, index + 1)[index] for line in self.lines]
 
     def _head(self) -> list[str]:
         """The head as read, but for the block's name and the labels that came or went."""
@@ -188,27 +207,32 @@ class Table:
             return [f"_{label} #{n}" for n, label in enumerate(self.added, place + 1)]
         return [f"_{label} {quote(values[0])}" for label, values in self.added.items()]
 
-    def _rows(self) -> list[str]:
-        start = self._kept_text()
+    def _rows(self) -> Iterator[str]:
+        """The rows as they are written, made some thousands at a time."""
+        for start in range(0, len(self), BLOCK):
+            yield from self._some_rows(slice(start, start + BLOCK))
+
+    def _some_rows(self, rows: slice) -> list[str]:
+        start = self._kept_text(self.lines[rows])
         if not self.added:
             return start
-        columns = map(_written, self.added.values())
+        columns = [written(list(values[rows])) for values in self.added.values()]
         if not self._kept:
             return [" ".join(row) for row in zip(*columns, strict=True)]
         spaced = [line if line[-1] in " \t" else f"{line} " for line in start]
         return [line + " ".join(row) for line, *row in zip(spaced, *columns, strict=True)]
 
-    def _kept_text(self) -> list[str]:
-        """The text of each row without the columns that are gone."""
+    def _kept_text(self, lines: list[str]) -> list[str]:
+        """Rows as read, without the columns that are gone."""
         count, kept = len(self.read_labels), len(self._kept)
         if kept == count:
-            return self.lines
+            return lines
         if kept == 0:
-            return [""] * len(self)
+            return [""] * len(lines)
         if self.read_labels[:kept] == tuple(self._kept) and not self._quoted:
-            return [_without_last(line, count - kept) for line in self.lines]
+            return [_without_last(line, count - kept) for line in lines]
         places = [n for n, label in enumerate(self.read_labels) if label not in self.dropped]
-        pieces = (PIECE.findall(line) for line in self.lines)
+        pieces = (PIECE.findall(line) for line in lines)
         return ["".join([row[n] for n in places]) for row in pieces]
 
 
@@ -250,12 +274,15 @@ def read_star(path: Path) -> Star:
     InputError
         The file is missing, is no STAR file, or a row has the wrong number of values.
     """
-    return star_of(read_text(path), path)
+    return _star(read_lines(path), path)
 
 
 def star_of(text: str, path: Path) -> Star:
     """The tables in the text of a STAR file; see ``read_star``."""
-    lines = text.split("\n")
+    return _star(text.split("\n"), path)
+
+
+def _star(lines: list[str], path: Path) -> Star:
     blocks, tail = parse(lines, path)
     if not blocks:
         raise InputError(
@@ -273,57 +300,25 @@ def star_of(text: str, path: Path) -> Star:
 
 def write_star(path: Path, star: Star) -> None:
     """Write a STAR file at once: LF line ends, under a temporary name until complete."""
-    lines: list[str] = []
+    write_lines(path, _lines(star))
+
+
+def _lines(star: Star) -> Iterator[str]:
+    """The lines of a file: blocks apart, and no empty line at the end."""
+    held = ""  # back until the next line is known
+    first = True
     for table in star.tables:
-        block = table.text_lines()
-        if lines and lines[-1].strip() and block[0].strip():
-            lines.append("")
-        lines += block
-    lines += star.tail
-    write_lines(path, lines[:-1] if lines[-1] == "" else lines)
-
-
-def quote(value: str) -> str:
-    """A value as it stands in a STAR file: in quotes where it is empty or holds blanks."""
-    if not _needs_quotes(value):
-        return value
-    mark = "'" if '"' in value else '"'
-    return mark + re.sub(r"\s+", " ", value.replace(mark, "`")) + mark
-
-
-def text_of(values: Iterable[float], decimals: int) -> list[str]:
-    """Numbers as text with a fixed number of decimals; ``nan`` where not finite."""
-    array = np.array(values, dtype=np.float64)
-    array[~np.isfinite(array)] = np.nan
-    form = f"%.{decimals}f"
-    texts = [form % value for value in array.tolist()]
-    zero = form % 0.0
-    for row in np.flatnonzero((array <= 0) & (array > -(10.0**-decimals))):
-        if texts[row] == f"-{zero}":
-            texts[row] = zero
-    return texts
-
-
-def number_of(text: str) -> float:
-    """The number that a STAR value spells, ``nan`` for a missing one (``nan``, ``<NA>``, empty).
-
-    Raises
-    ------
-    ValueError
-        The text is no number.
-    """
-    if text in {"", "<NA>", "None", "null"}:
-        return float("nan")
-    return float(text)
-
-
-def _written(values: list[str]) -> list[str]:
-    """Values as they stand in a STAR file; one look at all of them where none needs quotes."""
-    text = "\n" + "\n".join(values)
-    special = any(f"\n{start}" in text for start in (*STRUCTURE, *_QUOTES))
-    if not special and text.split() == values:
-        return values
-    return [quote(value) for value in values]
+        for place, line in enumerate(table.text_lines()):
+            if not first:
+                yield held
+            if place == 0 and held.strip() and line.strip():
+                yield ""
+            held, first = line, False
+    for line in star.tail:
+        yield held
+        held = line
+    if held:
+        yield held
 
 
 def _without_last(line: str, count: int) -> str:
@@ -335,15 +330,3 @@ def _without_last(line: str, count: int) -> str:
 def _numbered(line: str, place: int) -> str:
     """A line such as ``_rlnCoordinateX #7`` with another number, where it has one."""
     return re.sub(r"#\d+", f"#{place}", line, count=1)
-
-
-def _needs_quotes(value: str) -> bool:
-    if not value or value.startswith((*STRUCTURE, *_QUOTES)):
-        return True
-    return len(value.split()) != 1 or value != value.strip()
-
-
-def _unquote(token: str) -> str:
-    if len(token) > 1 and token[0] in "'\"" and token[-1] == token[0]:
-        return token[1:-1]
-    return token

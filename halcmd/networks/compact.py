@@ -57,7 +57,7 @@ def build(
     widths = tuple(widths or WIDTHS)
     rate = DROPOUT if dropout is None else dropout
     stem, *_ = widths
-    layers: list[nn.Module] = [_convolution(1, stem, 5, stride=2), nn.ReLU()]
+    layers: list[nn.Module] = [_convolution(1, stem, 5, stride=2), nn.ReLU(inplace=True)]
     layers += [
         _Residual(before, after, stride=1 if place == 0 else 2)
         for place, (before, after) in enumerate(pairwise(widths))
@@ -84,7 +84,8 @@ class _Residual(nn.Module):
             self.around = _convolution(before, after, 1, stride=stride)
 
     def forward(self, maps: Tensor) -> Tensor:
-        return F.relu(self.second(F.relu(self.first(maps))) + self.around(maps))
+        inner = self.second(F.relu(self.first(maps), inplace=True))
+        return F.relu(inner + self.around(maps), inplace=True)
 
 
 class _Mean(nn.Module):

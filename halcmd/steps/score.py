@@ -1,56 +1,36 @@
 """Class probabilities, uncertainty and embeddings of every particle, in one pass over the boxes."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import softmax
-from torch import Tensor, nn
+from torch import Tensor
 
 from halcmd.console import log, planned, progress
-from halcmd.device import autocast, torch_generator
 from halcmd.errors import DataError, DeviceError, InputError, ModelError, OptionError, first_few
-from halcmd.formats.features import feature_file
+from halcmd.formats.features import check_room, feature_file
 from halcmd.formats.model import check_fits, hash_of_hashes
-from halcmd.networks.classifier import Classifier, LoadedModel, as_input, load_model
+from halcmd.inference import Passes, looker
+from halcmd.networks.classifier import LoadedModel, load_model
 from halcmd.particles import Particles
 from halcmd.predictions import with_predictions
 from halcmd.reports.scores import write_score_report
 from halcmd.subtomograms import Boxes, open_boxes
 from halcmd.tables import write_particles
 from halcmd.training.run import Compute
-from halcmd.transforms import half_turn, half_turns
+from halcmd.transforms import half_turns
 
-_LARGEST_HALF = 65504.0
 _BATCH_VOXELS = 2**20  # 64 particles of 24^3 or 16 of 40^3: enough to fill a CPU, little memory
 _LARGEST_BATCH = 512
 _GPU_FACTOR = 16
-
-Floats = NDArray[np.float64]
-Halves = NDArray[np.float16]
-
-
-@dataclass(frozen=True)
-class Passes:
-    """How often each particle is looked at.
-
-    Attributes
-    ----------
-    augmentations : int
-        Half turns over which the probabilities are averaged, 1 to 4; at most 2 where the tilt range
-        is not symmetric or unknown.
-    dropout_samples : int
-        Passes with dropout over which they are averaged; 0 = none, without dropout.
-    """
-
-    augmentations: int = 1
-    dropout_samples: int = 0
+_READERS = 4  # threads; each normalises some 2 GB of boxes a second
 
 
 @dataclass(frozen=True)
@@ -64,15 +44,6 @@ class ScoreResult:
     def summary(self) -> dict[str, object]:
         """What ``--json`` prints."""
         return {"particles": self.scored, "seconds": self.seconds}
-
-
-@dataclass(frozen=True)
-class _Batch:
-    """What the models say of some particles."""
-
-    probabilities: Floats
-    embedding: Halves
-    maps: Halves
 
 
 def score(
@@ -126,23 +97,28 @@ def score(
     rows = _rows(particles, only)
     batch = batch or _batch_of(boxes.box, compute.device)
     classes = list(loaded[0].info.classes)
+    shapes = _shapes(loaded[0], boxes.box, len(rows), maps=maps)
+    check_room(folder, shapes)
     what = f"probabilities of {len(classes)} classes" if classes else "embeddings only"
     planned(f"score {len(rows):,} of {len(particles):,} particles: {what}, batches of {batch}")
-    look = _looker(loaded, passes, turns, compute)
+    look = looker(loaded, passes, turns, compute, maps=maps)
     probabilities = np.full((len(rows), len(classes)), np.nan)
-    with _outputs(folder, loaded[0], boxes.box, len(rows), maps=maps) as (vectors, pooled):
+    with ExitStack() as stack:
+        files = [
+            stack.enter_context(feature_file(folder / name, shape))
+            for name, shape in shapes.items()
+        ]
 
-        def work(start: int, volumes: Tensor) -> None:
+        def work(places: NDArray[np.intp], volumes: Tensor) -> None:
             part = look(volumes)
-            end = start + len(volumes)
-            bad = ~(np.isfinite(part.probabilities).all(1) & np.isfinite(part.embedding).all(1))
+            bad = ~(np.isfinite(part.probabilities).all(1) & np.isfinite(part.kept[0]).all(1))
             if bad.any():
-                _complain(particles.ids[rows[start:end][bad]])
-            probabilities[start:end], vectors[start:end] = part.probabilities, part.embedding
-            if pooled is not None:
-                pooled[start:end] = part.maps
+                _complain(particles.ids[rows[places[bad]]])
+            probabilities[places] = part.probabilities
+            for file, values in zip(files, part.kept, strict=True):
+                file[places] = values
 
-        _stream(boxes.read, rows, batch, work)
+        _stream(boxes, rows, batch, work)
     name = hash_of_hashes([model.hash for model in loaded])
     table = with_predictions(
         particles, rows, probabilities=probabilities, classes=loaded[0].info.classes, model=name
@@ -220,72 +196,6 @@ def _batch_of(box: int, device: torch.device) -> int:
     return min(max(voxels // box**3, 1), _LARGEST_BATCH)
 
 
-def _looker(
-    models: Sequence[LoadedModel], passes: Passes, turns: Sequence[int], compute: Compute
-) -> Callable[[Tensor], _Batch]:
-    """A function from particles (n, z, y, x) to what the models say of them."""
-    order = list(models[0].info.classes)
-
-    def look(volumes: Tensor) -> _Batch:
-        volumes = volumes.to(compute.device)
-        shares, kept = [], None
-        with torch.inference_mode(), autocast(compute.device, compute.precision):
-            for model in models:
-                places = list(model.info.classes)
-                columns = [places.index(name) for name in order]
-                for turn in turns:
-                    turned = half_turn(volumes, turn) if turn else volumes
-                    maps = model.network.features(as_input(turned))
-                    kept = kept or (model.network.neck(maps), maps)
-                    for logits in _logits(model.network, maps, passes, compute) if order else ():
-                        shares.append(_softmax(logits, model.info.temperature)[:, columns])
-        assert kept is not None
-        mean = np.mean(shares, axis=0) if shares else np.empty((len(volumes), 0))
-        return _Batch(mean, _halves(kept[0]), _halves(kept[1]))
-
-    return look
-
-
-def _logits(
-    network: Classifier, maps: Tensor, passes: Passes, compute: Compute
-) -> Iterator[Tensor]:
-    """Logits from maps: once, or once per dropout sample; only neck and head are repeated.
-
-    The units that drop out in a sample are the same for all particles (as in Baal's consistent
-    dropout), so that a particle's result does not depend on its neighbours in the table.
-    """
-    if not passes.dropout_samples:
-        yield network.head(network.neck(maps))
-        return
-    layers = [module for module in network.modules() if isinstance(module, nn.Dropout)]
-    for sample in range(passes.dropout_samples):
-        generator = torch_generator(compute.device, compute.seed, "dropout sample", sample)
-
-        def drop(
-            layer: nn.Dropout, _: object, units: Tensor, generator: torch.Generator = generator
-        ) -> Tensor:
-            draws = torch.rand(units.shape[1:], generator=generator, device=units.device)
-            return units * (draws >= layer.p) / (1.0 - layer.p)
-
-        hooks = [layer.register_forward_hook(drop) for layer in layers]
-        try:
-            yield network.head(network.neck(maps))
-        finally:
-            for hook in hooks:
-                hook.remove()
-
-
-def _softmax(logits: Tensor, temperature: float) -> Floats:
-    """Calibrated probabilities, shape (n, n_classes), float64."""
-    probabilities: Floats = softmax(logits.double().cpu().numpy() / temperature, axis=1)
-    return probabilities
-
-
-def _halves(values: Tensor) -> Halves:
-    """Values as float16, those out of its range at its ends; not a number stays so."""
-    return values.float().clamp(-_LARGEST_HALF, _LARGEST_HALF).cpu().numpy().astype(np.float16)
-
-
 def _complain(ids: NDArray[np.object_]) -> None:
     raise DataError(
         "the model's answer is not a finite number",
@@ -294,47 +204,41 @@ def _complain(ids: NDArray[np.object_]) -> None:
     )
 
 
-@contextmanager
-def _outputs(
-    folder: Path, model: LoadedModel, box: int, count: int, *, maps: bool
-) -> Iterator[tuple[NDArray[np.float16], NDArray[np.float16] | None]]:
-    """``embedding.npy`` and, where asked for, ``features.npy``, to be filled."""
+def _shapes(model: LoadedModel, box: int, count: int, *, maps: bool) -> dict[str, tuple[int, ...]]:
+    """The arrays to write: ``embedding.npy`` and, where asked for, ``features.npy``."""
     device = next(model.network.parameters()).device
     with torch.inference_mode():
         pooled = model.network.features(torch.zeros(1, 1, box, box, box, device=device))
         vector = model.network.neck(pooled)
-    with ExitStack() as stack:
-        vectors = stack.enter_context(
-            feature_file(folder / "embedding.npy", (count, vector.shape[1]))
-        )
-        features = (
-            stack.enter_context(feature_file(folder / "features.npy", (count, *pooled.shape[1:])))
-            if maps
-            else None
-        )
-        yield vectors, features
+    shapes = {"embedding.npy": (count, *vector.shape[1:])}
+    if maps:
+        shapes["features.npy"] = (count, *pooled.shape[1:])
+    return shapes
 
 
 def _stream(
-    read: Callable[[NDArray[np.intp]], NDArray[np.float32]],
+    boxes: Boxes,
     rows: NDArray[np.intp],
     batch: int,
-    work: Callable[[int, Tensor], None],
+    work: Callable[[NDArray[np.intp], Tensor], None],
 ) -> None:
-    """Read batch after batch, the next one while the device works on this one.
+    """Read the rows in file order, some batches ahead; ``work`` takes their places and boxes.
 
     Where the device runs out of memory, the batch is halved once.
     """
+    order, readers = boxes.in_file_order(rows), min(torch.get_num_threads(), _READERS)
+    coming: deque[tuple[NDArray[np.intp], Future[NDArray[np.float32]]]] = deque()
+    done = asked = 0
     halved = False
-    start = 0
-    with ThreadPoolExecutor(1) as reader, progress("score", len(rows)) as advance:
-        coming = reader.submit(read, rows[:batch])
-        while start < len(rows):
-            volumes = torch.from_numpy(coming.result())
-            end = start + len(volumes)
-            coming = reader.submit(read, rows[end : end + batch])
+    with ThreadPoolExecutor(readers) as pool, progress("score", len(rows)) as advance:
+        while done < len(rows):
+            while asked < len(rows) and len(coming) <= readers:
+                places = order[asked : asked + batch]
+                coming.append((places, pool.submit(boxes.read, rows[places])))
+                asked += len(places)
+            places, reading = coming.popleft()
             try:
-                work(start, volumes)
+                work(places, torch.from_numpy(reading.result()))
             except torch.OutOfMemoryError as error:
                 if halved or batch == 1:
                     raise DeviceError(
@@ -343,8 +247,8 @@ def _stream(
                     ) from error
                 halved, batch = True, batch // 2
                 log.warning(f"the device's memory is too small: batches of {batch} from here on")
-                coming.result()
-                coming = reader.submit(read, rows[start : start + batch])
+                coming.clear()
+                asked = done
                 continue
-            start = end
-            advance(len(volumes))
+            done += len(places)
+            advance(len(places))

@@ -47,6 +47,9 @@ def fit_on_folds(
         The fold in which each is held out; -1 = in none.
     recipe : Recipe
         Of every fit; all take all their steps, so that the folds tell of the network that is kept.
+        Those on folds do without unlabelled particles, which would take three times as long: the
+        temperature hardly changes (56 labels, SNR 0.1: 0.67 from the folds, 0.65 would be best for
+        the network that is kept; calibration error 0.014 and 0.012, and 0.071 without).
     checkpoint : Checkpoint, optional
         Of the last fit; each fold has one beside it.
 
@@ -56,13 +59,14 @@ def fit_on_folds(
         ``validation_logits`` are those of the examples with ``held_in >= 0``, in their order.
     """
     recipe = replace(recipe, best_by="last", patience=0)
+    on_folds = replace(recipe, consistency=None)
     numbers = range(int(held_in.max()) + 1)
     parts = []
     for number in numbers:
         held = held_in == number
         log.info(f"fold {number + 1} of {len(numbers)}: {held.sum():,} particles held out")
         kept = fold_checkpoint(checkpoint, number) if checkpoint else None
-        part = fit_one(examples.where(~held), examples.where(held), recipe, kept)
+        part = fit_one(examples.where(~held), examples.where(held), on_folds, kept)
         parts.append(part)
     log.info("all labelled particles")
     done = fit_one(examples, NOTHING, recipe, checkpoint)

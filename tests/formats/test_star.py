@@ -1,13 +1,16 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import starfile
 from hypothesis import given
 from hypothesis import strategies as st
 
 from halcmd.errors import InputError
+from halcmd.formats.files import read_lines, read_text
 from halcmd.formats.star import Star, Table, number_of, read_star, text_of, write_star
+from halcmd.formats.star_values import OnDemand
 
 LABEL = st.from_regex(r"[A-Za-z][A-Za-z0-9]{0,8}", fullmatch=True)
 TOKEN = st.text(
@@ -243,3 +246,44 @@ def test_a_missing_column_suggests_the_near_one(tmp_path):
 
 def test_numbers_are_written_with_fixed_decimals():
     assert text_of([1.0, -0.0001, float("nan"), 2.5], 2) == ["1.00", "0.00", "nan", "2.50"]
+
+
+def test_columns_on_demand_are_written_like_others(tmp_path):
+    count = 20_000
+    numbers = np.random.default_rng(1).normal(size=count)
+    made: list[int] = []
+
+    def make(rows: slice) -> list[str]:
+        texts = text_of(numbers[rows], 4)
+        made.append(len(texts))
+        return texts
+
+    table = Table.from_columns("x", {"a": map(str, range(count))})
+    lazy = table.with_columns({"b": OnDemand(count, make), "c": ["two words"] * count})
+    eager = table.with_columns({"b": text_of(numbers, 4), "c": ["two words"] * count})
+    write_star(tmp_path / "lazy.star", Star((lazy,)))
+    write_star(tmp_path / "eager.star", Star((eager,)))
+    assert (tmp_path / "lazy.star").read_bytes() == (tmp_path / "eager.star").read_bytes()
+    assert max(made) < count
+    assert lazy.column("b") == list(lazy.each("b")) == eager.column("b")
+    assert lazy.take([7, 3]).column("b") == eager.take([7, 3]).column("b")
+    assert lazy.some("b", slice(5, 9)) == eager.column("b")[5:9]
+    with pytest.raises(InputError, match="column d is missing"):
+        lazy.each("d")
+
+
+def test_values_on_demand_are_a_sequence():
+    values = OnDemand(5, lambda rows: [str(n) for n in range(5)[rows]])
+    assert list(values) == ["0", "1", "2", "3", "4"]
+    assert (values[1], values[-1], values[1:3], len(values)) == ("1", "4", ["1", "2"], 5)
+    with pytest.raises(IndexError):
+        values[5]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a", "a\n", "a\n\n", "\ufeffa\r\nb\rc\n", "a\x0bb\x85c\u2028d\n", "\r\n\n"]
+)
+def test_lines_are_those_of_the_whole_text(tmp_path, text):
+    path = tmp_path / "text"
+    path.write_bytes(text.encode())
+    assert read_lines(path) == read_text(path).split("\n")

@@ -14,9 +14,10 @@ from halcmd.errors import DataError, DeviceError, InputError, ModelError, Option
 from halcmd.formats.features import open_features
 from halcmd.formats.model import ModelInfo, hash_of_hashes, write_model
 from halcmd.formats.mrc_writing import write_stack
+from halcmd.inference import Passes
 from halcmd.networks.classifier import Classifier, load_model, new_network
 from halcmd.particles import Particles, new_particles
-from halcmd.steps.score import Passes, score
+from halcmd.steps.score import score
 from halcmd.subtomograms import open_boxes
 from halcmd.tables import read_particles
 from halcmd.training.run import Compute
@@ -337,3 +338,27 @@ def test_too_little_device_memory_halves_the_batch_once(table, tmp_path, one, mo
     with pytest.raises(DeviceError) as error:
         scored(table, tmp_path / "c", one, batch=8)
     assert "--batch-size 2" in error.value.hint
+
+
+def test_boxes_are_taken_in_the_order_of_the_files(table, tmp_path, one, rng):
+    order = rng.permutation(N)
+    together = scored(table, tmp_path / "a", one, batch=4)
+    apart = scored(table.take(order), tmp_path / "b", one, batch=4)
+    assert np.array_equal(probabilities(together)[order], probabilities(apart))
+    first, second = (open_features(tmp_path / name / "embedding.npy") for name in "ab")
+    assert np.array_equal(first[order], second)
+
+
+@pytest.mark.parametrize(("maps", "needed"), [(False, N * 16 * 2), (True, N * 16 * (1 + 8) * 2)])
+def test_a_disk_that_is_too_small_is_an_error_before_anything_is_done(
+    table, tmp_path, one, monkeypatch, caplog, maps, needed
+):
+    monkeypatch.setattr("halcmd.formats.features.free_bytes", lambda folder: needed)
+    scored(table, tmp_path / "a", one, maps=maps)
+    assert "will write embedding.npy" in caplog.text
+    monkeypatch.setattr("halcmd.formats.features.free_bytes", lambda folder: needed - 1)
+    with pytest.raises(InputError, match="the disk is too small") as error:
+        scored(table, tmp_path / "b", one, maps=maps)
+    assert ("features.npy" in error.value.found) == maps
+    assert ("--maps" in error.value.hint) == maps
+    assert not list((tmp_path / "b").iterdir())

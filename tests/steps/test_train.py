@@ -275,15 +275,18 @@ def test_it_starts_from_a_pretrained_model_as_it_is(table, tmp_path, caplog):
 
 
 def test_with_few_labels_all_are_trained_on_and_each_is_held_out_once(table, tmp_path, monkeypatch):
-    fits = []
+    fits, semi_supervised = [], []
     fit = train_step.fit
 
-    def watch(*arguments, training, validation, **settings):
+    def watch(*arguments, training, validation, recipe, **settings):
         fits.append((set(training.rows), set(validation.rows)))
-        return fit(*arguments, training=training, validation=validation, **settings)
+        semi_supervised.append(recipe.consistency is not None)
+        settings |= {"training": training, "validation": validation, "recipe": recipe}
+        return fit(*arguments, **settings)
 
     monkeypatch.setattr(train_step, "fit", watch)
-    result = trained(table, tmp_path)
+    result = trained(table, tmp_path, changes=replace(QUICK, semi_supervised=True))
+    assert semi_supervised == [False, False, False, True]
     *on_folds, (last, nothing) = fits
     assert len(on_folds) == 3
     assert last == set(range(32))
