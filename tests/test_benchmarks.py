@@ -9,27 +9,45 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
-SCRIPT = EXAMPLES / "benchmark_files.py"
 PROGRAMS = {
     "tables": ["halcmd", "starfile"],
     "boxes": ["halcmd, stacks", "halcmd, single files", "plain copy"],
 }
+SPEEDS = {
+    "rates": [["compact", "16", "train"], ["compact", "16", "score"]],
+    "loader": [["16", "one that takes no time"], ["16", "compact"]],
+    "memory": [["100"], ["200"]],
+}
+
+
+def rows_of(script: str, part: str, folder: Path) -> list[list[str]]:
+    """The rows of the tables that a script prints of one part; it leaves nothing behind."""
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / script), "--small", f"--{part}", "--folder", str(folder)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert list(folder.iterdir()) == []
+    lines = [line for line in done.stdout.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in line[2:-2].split(" | ")] for line in lines]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", PROGRAMS)
 def test_the_benchmark_of_files_makes_its_tables(tmp_path, part):
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT), "--small", f"--{part}", "--folder", str(tmp_path)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    rows = [line.split(" | ") for line in done.stdout.splitlines() if line.startswith("| ")]
+    rows = rows_of("benchmark_files.py", part, tmp_path)
     wanted = PROGRAMS[part] + ["relion_preprocess"] * bool(shutil.which("relion_preprocess"))
-    names = {row[0].removeprefix("| ") for row in rows}
+    names = {row[0] for row in rows}
     assert set(wanted if part == "boxes" else PROGRAMS[part]) <= names
-    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", SPEEDS)
+def test_the_benchmark_of_speed_makes_its_tables(tmp_path, part):
+    rows = rows_of("benchmark_speed.py", part, tmp_path)
+    for wanted in SPEEDS[part]:
+        assert wanted in [row[: len(wanted)] for row in rows]
 
 
 def measured(script: str, folder: Path, *options: str) -> str:
