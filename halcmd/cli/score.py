@@ -73,13 +73,12 @@ def score(
     halcmd score --i Extract/particles.star --model Train/model.safetensors --o Score/
     """
     from halcmd.steps import score as step
-    from halcmd.training.run import Compute
 
     return step.score(
         run.read(particles),
         run.folder,
         models=model,
-        compute=Compute(run.device(), precision, run.seed),
+        compute=run.compute(precision),
         batch=batch_size,
         maps=maps,
         passes=step.Passes(augmentations, dropout_samples),

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from halcmd.errors import InputError
-from halcmd.formats.files import atomic, unreadable
+from halcmd.formats.files import TEMPORARY, atomic, unreadable
 
 
 @contextmanager
@@ -28,6 +28,18 @@ def feature_file(path: Path, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
         array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float16, shape=shape)
         yield array
         array.flush()
+
+
+def part_path(path: Path, rank: int) -> Path:
+    """Where a process of several keeps its rows of a feature file, until they are put together."""
+    return path.with_name(f"{TEMPORARY}{path.stem}-part{rank}{path.suffix}")
+
+
+def take_part(whole: np.ndarray, path: Path) -> None:
+    """Move the rows of a part, which has as many, into the whole array or a slice of it."""
+    if len(whole):
+        whole[:] = open_features(path)
+    path.unlink()
 
 
 def open_features(path: Path) -> np.ndarray:

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,12 +15,12 @@ from torch import Tensor, nn
 from halcmd.console import log, planned, progress
 from halcmd.device import autocast, torch_generator
 from halcmd.errors import DataError, DeviceError, InputError, ModelError, OptionError, first_few
-from halcmd.formats.features import feature_file
 from halcmd.formats.model import check_fits, hash_of_hashes
 from halcmd.networks.classifier import Classifier, LoadedModel, as_input, load_model
 from halcmd.particles import Particles
 from halcmd.predictions import with_predictions
 from halcmd.reports.scores import write_score_report
+from halcmd.shares import Share
 from halcmd.subtomograms import Boxes, open_boxes
 from halcmd.tables import write_particles
 from halcmd.training.run import Compute
@@ -129,20 +128,26 @@ def score(
     what = f"probabilities of {len(classes)} classes" if classes else "embeddings only"
     planned(f"score {len(rows):,} of {len(particles):,} particles: {what}, batches of {batch}")
     look = _looker(loaded, passes, turns, compute)
-    probabilities = np.full((len(rows), len(classes)), np.nan)
-    with _outputs(folder, loaded[0], boxes.box, len(rows), maps=maps) as (vectors, pooled):
+    probabilities = np.zeros((len(rows), len(classes)))
+    # Whole batches, so that each is what it would be in a single process.
+    share = Share(compute.group, len(rows), unit=batch)
+    own, answers = rows[share.own], probabilities[share.own]
+    shapes = _shapes(loaded[0], boxes.box)
+    with share.feature_files(folder, *shapes, maps=maps) as (vectors, pooled):
 
         def work(start: int, volumes: Tensor) -> None:
             part = look(volumes)
             end = start + len(volumes)
             bad = ~(np.isfinite(part.probabilities).all(1) & np.isfinite(part.embedding).all(1))
             if bad.any():
-                _complain(particles.ids[rows[start:end][bad]])
-            probabilities[start:end], vectors[start:end] = part.probabilities, part.embedding
+                _complain(particles.ids[own[start:end][bad]])
+            answers[start:end], vectors[start:end] = part.probabilities, part.embedding
             if pooled is not None:
                 pooled[start:end] = part.maps
 
-        _stream(boxes.read, rows, batch, work)
+        _stream(boxes.read, own, batch, work)
+    probabilities = share.put_together(probabilities)
+    compute.group.leave()
     name = hash_of_hashes([model.hash for model in loaded])
     table = with_predictions(
         particles, rows, probabilities=probabilities, classes=loaded[0].info.classes, model=name
@@ -294,25 +299,13 @@ def _complain(ids: NDArray[np.object_]) -> None:
     )
 
 
-@contextmanager
-def _outputs(
-    folder: Path, model: LoadedModel, box: int, count: int, *, maps: bool
-) -> Iterator[tuple[NDArray[np.float16], NDArray[np.float16] | None]]:
-    """``embedding.npy`` and, where asked for, ``features.npy``, to be filled."""
+def _shapes(model: LoadedModel, box: int) -> tuple[Sequence[int], Sequence[int]]:
+    """The shapes of one particle's embedding and maps."""
     device = next(model.network.parameters()).device
     with torch.inference_mode():
         pooled = model.network.features(torch.zeros(1, 1, box, box, box, device=device))
         vector = model.network.neck(pooled)
-    with ExitStack() as stack:
-        vectors = stack.enter_context(
-            feature_file(folder / "embedding.npy", (count, vector.shape[1]))
-        )
-        features = (
-            stack.enter_context(feature_file(folder / "features.npy", (count, *pooled.shape[1:])))
-            if maps
-            else None
-        )
-        yield vectors, features
+    return vector.shape[1:], pooled.shape[1:]
 
 
 def _stream(
