@@ -14,6 +14,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 
 import torch
 import torch.distributed as dist
@@ -190,8 +191,9 @@ def join(place: Place, device: torch.device, others: Others) -> Group:
         strategy.setup_environment()
     except (RuntimeError, OSError) as error:
         raise _lost(error) from error
-    parent = os.getppid()
-    watch = Watch(is_alone=lambda: _is_orphan(parent), grace=0) if place.rank else Watch(others)
+    watch = Watch(others)
+    if place.rank:
+        watch = Watch(is_alone=partial(_is_orphan, _store(), os.getppid()), grace=0)
     watch.start()
     return Group(place.rank, place.count, device, watch)
 
@@ -211,10 +213,10 @@ def _store() -> dist.distributed_c10d.Store:
     return dist.distributed_c10d._get_default_store()
 
 
-def _is_orphan(parent: int) -> bool:
+def _is_orphan(store: dist.distributed_c10d.Store, parent: int) -> bool:
     """Whether what has started this process is gone, or the first one, which holds the store."""
     try:
-        _store().check([_TOLD.format(0)])
+        store.check([_TOLD.format(0)])
     except RuntimeError:
         return True
     return os.getppid() != parent
