@@ -49,6 +49,7 @@ _collector = _Collector()
 _info_to_stderr = False
 _dry_run = False
 _strict = False
+_silent = False
 _poll: Callable[[], None] | None = None
 
 
@@ -58,7 +59,12 @@ def write(text: str, *, to_stderr: bool = False) -> None:
 
 
 def configure(
-    *, json_output: bool = False, verbosity: int = 0, dry_run: bool = False, strict: bool = False
+    *,
+    json_output: bool = False,
+    verbosity: int = 0,
+    dry_run: bool = False,
+    strict: bool = False,
+    silent: bool = False,
 ) -> None:
     """Set up the log for one command.
 
@@ -72,16 +78,20 @@ def configure(
         ``planned`` ends the command.
     strict : bool
         A warning raises DataError.
+    silent : bool
+        Print nothing: another process of the job does.
     """
-    global _info_to_stderr, _dry_run, _strict, _collector, _poll
+    global _info_to_stderr, _dry_run, _strict, _silent, _collector, _poll
     _info_to_stderr, _dry_run, _strict, _poll = json_output, dry_run, strict, None
+    _silent = silent
     _collector = _Collector()
     for handler in list(log.handlers):
         log.removeHandler(handler)
         handler.close()
     stream = _Stream(info_to_stderr=json_output)
     stream.setLevel({-1: logging.WARNING, 0: logging.INFO}.get(verbosity, logging.DEBUG))
-    log.addHandler(stream)
+    if not silent:
+        log.addHandler(stream)
     log.addHandler(_collector)
     log.setLevel(min(stream.level, logging.INFO))
     log.propagate = False
@@ -126,7 +136,7 @@ def progress(what: str, total: int, unit: str = "particles") -> Iterator[Advance
 
     On a terminal a bar; otherwise one plain line every 10 % or 30 s with rate and time left.
     """
-    show = _Bar if sys.stdout.isatty() and not _info_to_stderr else _Lines
+    show = _Bar if sys.stdout.isatty() and not _info_to_stderr and not _silent else _Lines
     display = show(what, total, unit)
     last_poll = time.monotonic()
 

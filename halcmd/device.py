@@ -11,6 +11,8 @@ import torch
 from halcmd.chance import derive
 from halcmd.console import log
 from halcmd.errors import DeviceError, OptionError
+from halcmd.group import Group, join
+from halcmd.processes import Others, Place, place_of_this, start_others
 from halcmd.threads import default_threads
 
 
@@ -31,11 +33,46 @@ def use(gpu: str, threads: int) -> torch.device:
     OptionError
         The text is none of the above.
     """
-    torch.set_num_threads(threads or default_threads())
-    _use_reproducible_kernels()
-    device = _device(gpu.strip().lower() or "auto")
-    log.info(f"device {describe(device)}, {torch.get_num_threads()} CPU threads")
-    return device
+    names = _names(gpu)
+    if len(names) > 1:
+        raise DeviceError(
+            "this step uses one GPU at a time",
+            found=f"--gpu {gpu}",
+            hint=f"--gpu {names[0]}, or --gpu auto",
+        )
+    _check(names)
+    return _prepare(_device(names, Place()), threads)
+
+
+def use_together(gpu: str, threads: int) -> tuple[torch.device, Group]:
+    """The device of this process, and the processes with which it shares the job.
+
+    Parameters
+    ----------
+    gpu : str
+        As in ``use``; or several GPUs, ``0,1`` or ``0:1``, or ``cpu,cpu``: one process for each is
+        started, unless torchrun or srun have done so.
+    threads : int
+        CPU threads of each process.
+
+    Raises
+    ------
+    DeviceError
+        A GPU that was asked for is not there, or there are more processes than GPUs.
+    OptionError
+        The text cannot be understood.
+    """
+    names, place = _names(gpu), place_of_this()
+    others: Others = []
+    _check(names)
+    if len(names) > 1 and place.count == 1:
+        each = max(default_threads() // len(names), 1)
+        place, others = start_others(len(names), threads=each)
+    device = _prepare(_device(names, place), threads)
+    if place.count == 1:
+        return device, Group()
+    log.info(f"{place.count} processes, started by {place.starter}")
+    return device, join(place, device, others)
 
 
 def describe(device: torch.device) -> str:
@@ -89,29 +126,57 @@ def torch_generator(device: torch.device, seed: int, *keys: object) -> torch.Gen
     return generator
 
 
-def _device(gpu: str) -> torch.device:
-    if gpu == "cpu":
+def _names(gpu: str) -> list[str]:
+    """``--gpu`` as a list: auto, cpu or numbers of GPUs."""
+    text = gpu.strip().lower() or "auto"
+    names = [word for word in text.replace(":", ",").split(",") if word]
+    if names == ["auto"] or {*names} == {"cpu"} or (names and all(map(str.isdigit, names))):
+        return names
+    raise OptionError(
+        "--gpu cannot be understood",
+        found=gpu,
+        hint="auto, cpu, or numbers of GPUs such as 0 or 0,1",
+    )
+
+
+def _check(names: list[str]) -> None:
+    """Raise DeviceError where a GPU is not there, or named twice."""
+    numbers = [int(name) for name in names if name.isdigit()]
+    for number in numbers:
+        if number >= torch.cuda.device_count():
+            reason = why_no_gpu() or f"this machine has {torch.cuda.device_count()} GPUs"
+            raise DeviceError(
+                f"there is no GPU {number}", found=reason, hint="--gpu cpu or --gpu auto"
+            )
+    if len({*numbers}) < len(numbers):
+        raise DeviceError("a GPU is named twice", found=f"--gpu {','.join(names)}")
+
+
+def _device(names: list[str], place: Place) -> torch.device:
+    """The device of the process at this place."""
+    if names[0] == "cpu" or (names == ["auto"] and not torch.cuda.is_available()):
         return torch.device("cpu")
-    if gpu == "auto":
-        return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
-    wanted = [word for word in gpu.replace(":", ",").split(",") if word]
-    if not all(word.isdigit() for word in wanted):
-        raise OptionError(
-            "--gpu cannot be understood",
-            found=gpu,
-            hint="auto, cpu, or a GPU number such as 0",
-        )
-    if len(wanted) > 1:
+    if names == ["auto"]:
+        # Where srun shows each process its own GPU alone, that is number 0.
+        count = torch.cuda.device_count()
+        names = ["0"] if count == 1 else [str(number) for number in range(count)]
+    if len(names) == 1:
+        return torch.device("cuda", int(names[0]))
+    if place.local_count > len(names):
         raise DeviceError(
-            "one GPU at a time",
-            found=f"--gpu {gpu}",
-            hint=f"--gpu {wanted[0]}, or --gpu auto",
+            "there are more processes than GPUs",
+            found=f"{place.local_count} processes on this machine, {len(names)} GPUs",
+            hint="one process per GPU",
         )
-    number = int(wanted[0])
-    if number >= torch.cuda.device_count():
-        reason = why_no_gpu() or f"this machine has {torch.cuda.device_count()} GPUs"
-        raise DeviceError(f"there is no GPU {number}", found=reason, hint="--gpu cpu or --gpu auto")
-    return torch.device("cuda", number)
+    return torch.device("cuda", int(names[place.local_rank]))
+
+
+def _prepare(device: torch.device, threads: int) -> torch.device:
+    """Set threads and kernels, and say what is used."""
+    torch.set_num_threads(threads or default_threads())
+    _use_reproducible_kernels()
+    log.info(f"device {describe(device)}, {torch.get_num_threads()} CPU threads")
+    return device
 
 
 def _use_reproducible_kernels() -> None:

@@ -64,6 +64,24 @@ class DeviceError(HalcmdError):
     """The device that was asked for is not there."""
 
 
+class ProcessLost(HalcmdError):
+    """Another process of the job has ended, or hangs, before its work was done.
+
+    Parameters
+    ----------
+    found : str
+        What is known of the reason.
+    """
+
+    def __init__(self, found: str) -> None:
+        super().__init__(
+            "another process of this job has ended, or hangs",
+            found=found,
+            hint="the same command again, with --resume where it has that option: it goes on from "
+            "the last checkpoint, with any number of processes",
+        )
+
+
 class ModelError(HalcmdError):
     """A model does not fit the data, or its file cannot be used."""
 
@@ -88,6 +106,10 @@ class Aborted(HalcmdError):
 
 class DryRun(Exception):
     """Everything was checked and nothing was written."""
+
+
+class Followed(Exception):
+    """A process that is not the first has done its share of the work; the first one writes."""
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:

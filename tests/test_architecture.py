@@ -24,7 +24,7 @@ LONGEST_FILE = 350
 LONGEST_FUNCTION = 60
 HEAVY = (
     *("torch", "numpy", "scipy", "sklearn", "matplotlib", "jinja2"),
-    *("mrcfile", "safetensors", "pandas"),
+    *("mrcfile", "safetensors", "pandas", "lightning_fabric"),
 )
 FILE_MODULES = {"mrcfile", "safetensors", "starfile", "zipfile", "gzip"}
 FILE_METHODS = {
@@ -104,6 +104,16 @@ def test_only_the_console_prints() -> None:
 def test_only_device_knows_cuda() -> None:
     knowing = {name_of(p) for p in SOURCES if re.search(r"\bcuda\b", p.read_text(), re.IGNORECASE)}
     assert knowing == {"halcmd/device.py"}
+
+
+def test_only_group_knows_torch_distributed() -> None:
+    pattern = r"torch\.distributed\b.*import|import torch\.distributed|lightning"
+    knowing = {
+        name_of(path)
+        for path in SOURCES
+        if any(re.search(pattern, line) for line in path.read_text().splitlines())
+    }
+    assert knowing == {"halcmd/group.py"}
 
 
 def test_only_cli_imports_typer() -> None:

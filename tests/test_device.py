@@ -1,17 +1,24 @@
 import os
+import subprocess
+import sys
 
 import pytest
 import torch
 
 from halcmd.device import (
+    _device,
+    _names,
     autocast,
     describe,
     devices,
     torch_generator,
     use,
+    use_together,
     why_no_gpu,
 )
 from halcmd.errors import DeviceError, OptionError
+from halcmd.group import Group
+from halcmd.processes import Place
 from halcmd.threads import default_threads
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU here")
@@ -46,10 +53,67 @@ def test_other_words_are_refused(text):
         use(text, 1)
 
 
-def test_several_gpus_are_refused_in_relions_spelling_too():
-    for text in ("0,1", "0:1"):
-        with pytest.raises(DeviceError, match="one GPU"):
-            use(text, 1)
+@pytest.mark.parametrize("text", ["0,1", "0:1"])
+def test_several_gpus_are_refused_where_a_step_uses_one(text):
+    with pytest.raises(DeviceError, match="one GPU"):
+        use(text, 1)
+
+
+@pytest.mark.parametrize("text", ["97,98", "97:98"])
+def test_several_gpus_that_are_not_there_are_an_error_before_any_process_starts(text):
+    with pytest.raises(DeviceError, match="no GPU 97"):
+        use_together(text, 1)
+
+
+def test_a_gpu_named_twice_is_an_error(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(DeviceError, match="named twice"):
+        use_together("1,1", 1)
+
+
+def test_a_single_process_is_a_group_of_its_own_and_loads_no_more():
+    script = (
+        "import sys, torch\nfrom halcmd.device import use_together\n"
+        "device, group = use_together('cpu', 1)\n"
+        "assert (group.rank, group.count, group.is_first) == (0, 1, True)\n"
+        "one = torch.ones(2)\nassert group.sum(one) is one\n"
+        "assert 'lightning_fabric' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+@pytest.mark.parametrize("total", [0, 1, 5, 12, 40])
+@pytest.mark.parametrize("unit", [1, 5])
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_shares_are_contiguous_whole_batches_and_all_there_is(total, unit, count):
+    shares = [Group(rank, count).share(total, unit=unit) for rank in range(count)]
+    rows = [row for share in shares for row in range(total)[share]]
+    assert rows == list(range(total))
+    assert all(share.start % unit == 0 or share.start == total for share in shares)
+    sizes = [share.stop - share.start for share in shares]
+    assert max(sizes) - min(sizes) <= 2 * unit
+
+
+@pytest.mark.parametrize(
+    ("names", "seen", "place", "expected"),
+    [
+        ("auto", 4, Place(1, 2, 1, 2), 1),
+        ("2,3", 4, Place(1, 2, 1, 2), 3),
+        ("auto", 1, Place(1, 2, 1, 2), 0),  # srun shows each process its own GPU alone
+        ("auto", 2, Place(3, 4, 1, 2), 1),  # second machine
+    ],
+)
+def test_each_process_has_its_own_gpu(monkeypatch, names, seen, place, expected):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: seen)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert _device(_names(names), place) == torch.device("cuda", expected)
+
+
+def test_more_processes_than_gpus_are_an_error(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with pytest.raises(DeviceError, match="more processes than GPUs"):
+        _device(["auto"], Place(2, 3, 2, 3))
 
 
 def test_the_reason_for_the_cpu_is_given_where_there_is_no_gpu():

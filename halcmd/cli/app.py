@@ -77,4 +77,6 @@ def main() -> None:
     # Read when torch loads. Threads of a pool that has nothing to do shall sleep: where they spin,
     # two programs on the same cores are slowed down tenfold.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Where a process of several ends, torch would print the stack of each of the others.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     app()

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from socket import gethostname
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,16 @@ from typer.core import TyperCommand, TyperGroup
 from halcmd import __version__, console
 from halcmd.cli.config import settings_of
 from halcmd.console import log
-from halcmd.errors import Aborted, DryRun, HalcmdError, InputError, NothingToQuery
+from halcmd.errors import (
+    Aborted,
+    DryRun,
+    Followed,
+    HalcmdError,
+    InputError,
+    NothingToQuery,
+    ProcessLost,
+)
+from halcmd.processes import Place, Watch, place_of_this
 
 if TYPE_CHECKING:
     from halcmd.tables import HistoryRow
@@ -117,6 +127,7 @@ def job_folder(
     console.add_log_file(folder / relion_job.RUN_LOG)
     console.poll_with(lambda: relion_job.stop_if_asked(markers))
     relion_job.write_settings(folder, step, settings_of(context))
+    Watch.last_act = lambda: _give_up(markers)
     token = running.set(_history(step, seed))
     clock = time.monotonic()
     outcome = "failure"
@@ -140,12 +151,50 @@ def job_folder(
     finally:
         running.reset(token)
         console.poll_with(None)
+        Watch.last_act = None
         if outcome == "failure" and new:
             relion_job.discard(folder)
         if outcome == "success":
             relion_job.write_output_nodes(folder)
         if markers.exists():
             relion_job.mark(markers, outcome)
+
+
+def _give_up(markers: Path) -> None:
+    """What is left to do where this process waits for another one for ever."""
+    from halcmd.formats import relion_job
+
+    log.error(ProcessLost("this one waits for it and cannot go on").render())
+    relion_job.mark(markers, "failure")
+
+
+@contextmanager
+def following(place: Place) -> Iterator[None]:
+    """Around a step in a process that is not the first: that one logs, writes and decides.
+
+    What goes wrong here is told to it.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    except (Followed, DryRun):
+        return
+    except ProcessLost:
+        raise typer.Exit(1) from None
+    except HalcmdError as error:
+        _report(place, f"{error.message}{f': {error.found}' if error.found else ''}")
+        raise typer.Exit(error.exit_code) from None
+    except Exception as error:
+        _report(place, f"{type(error).__name__}: {error}")
+        raise
+
+
+def _report(place: Place, text: str) -> None:
+    from halcmd.group import tell_first
+
+    text = f"process {place.rank + 1} of {place.count} on {gethostname()}: {text}"
+    if not tell_first(text):
+        console.write(f"ERROR: {text}", to_stderr=True)
 
 
 @contextmanager
@@ -207,8 +256,13 @@ def _terminate_on_sigterm() -> Iterator[None]:
     def terminate(number: int, frame: FrameType | None) -> None:
         raise Terminated
 
-    before = signal.signal(signal.SIGTERM, terminate)
+    before: Any = signal.signal(signal.SIGTERM, terminate)
     try:
         yield
+    except BaseException:
+        if place_of_this().count > 1:
+            # torchrun sends it as soon as any process ends; the marker and the message come first
+            before = signal.SIG_IGN
+        raise
     finally:
         signal.signal(signal.SIGTERM, before)

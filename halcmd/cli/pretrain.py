@@ -57,12 +57,11 @@ def pretrain(
     halcmd pretrain --i Extract/particles.star --o Pretrain/
     """
     from halcmd.steps import pretrain as step
-    from halcmd.training.run import Compute
 
     return step.pretrain(
         run.read(particles),
         run.folder,
-        compute=Compute(run.device(), precision, run.seed),
+        compute=run.compute(precision),
         network=network,
         epochs=epochs,
         batch=batch_size,

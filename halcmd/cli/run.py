@@ -15,14 +15,19 @@ from typer import Option
 
 from halcmd import __version__, console
 from halcmd.cli.config import use_config
-from halcmd.cli.job import JobCommand, Terminated, dry_job, job_folder
+from halcmd.cli.job import JobCommand, Terminated, dry_job, following, job_folder
 from halcmd.console import log
-from halcmd.errors import DryRun, HalcmdError, NothingToQuery
+from halcmd.errors import DryRun, HalcmdError, NothingToQuery, OptionError
+from halcmd.processes import Place, place_of_this
 
 if TYPE_CHECKING:
     import torch
 
     from halcmd.particles import Particles
+    from halcmd.training.run import Compute
+
+# Steps whose work several processes can share.
+SHARED = ("pretrain", "train", "score")
 
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
@@ -54,6 +59,14 @@ class Run:
         from halcmd.device import use
 
         return use(self.gpu, self.threads)
+
+    def compute(self, precision: str) -> "Compute":
+        """What to compute on, alone or together with other processes of the job."""
+        from halcmd.device import use_together
+        from halcmd.training.run import Compute
+
+        device, group = use_together(self.gpu, self.threads)
+        return Compute(device, precision, self.seed, group)
 
     @property
     def cpu_threads(self) -> int:
@@ -162,7 +175,8 @@ def _job_parameters() -> list[Parameter]:
             "--gpu",
             **compute,
             metavar="TEXT",
-            help="auto, cpu, or a GPU number such as 0.",
+            help="auto, cpu, or a GPU number such as 0; 0,1 or 0:1 = one process on each "
+            "(pretrain, train, score).",
         ),
         _parameter(
             "threads",
@@ -225,11 +239,13 @@ def _run(
     function: Command, context: typer.Context, common: dict[str, Any], values: dict[str, Any]
 ) -> None:
     verbosity = -1 if common["quiet"] else common["verbose"]
+    place = place_of_this()
     console.configure(
         json_output=common["json_output"],
         verbosity=verbosity,
         dry_run=common["dry_run"],
         strict=common["strict"],
+        silent=place.rank > 0,
     )
     run = Run(
         common["output"], common["gpu"], common["threads"], common["seed"], common["overwrite"]
@@ -238,15 +254,33 @@ def _run(
     inputs = _paths(values.values())
     rules = {"overwrite": run.overwrite, "resume": bool(values.get("resume"))}
     control = common["pipeline_control"]
+
+    def work() -> Result:
+        _check_shared(context, place)
+        return function(run, **values)
+
+    if place.rank:
+        with following(place):
+            work()
+        return
     with exit_codes(json_output=common["json_output"], traceback_too=common["verbose"] > 1):
         if common["dry_run"]:
             with dry_job(run.folder, inputs, control=control, **rules):
-                function(run, **values)
+                work()
             return
         with job_folder(context, run.folder, inputs, seed=run.seed, control=control, **rules):
-            result = function(run, **values)
+            result = work()
         if common["json_output"]:
             _print_json(result.summary())
+
+
+def _check_shared(context: typer.Context, place: Place) -> None:
+    if place.count > 1 and context.info_name not in SHARED:
+        raise OptionError(
+            f"halcmd {context.info_name} runs as a single process",
+            found=f"{place.count} processes, started by {place.starter}",
+            hint=f"without {place.starter}; {', '.join(SHARED)} share their work",
+        )
 
 
 @contextmanager
@@ -268,7 +302,8 @@ def exit_codes(*, json_output: bool, traceback_too: bool) -> Iterator[None]:
         log.error("interrupted")
         raise _end(HalcmdError("interrupted"), EXIT_INTERRUPTED, json_output=json_output) from None
     except Terminated:
-        log.error("terminated")
+        alone = place_of_this().count == 1
+        log.error(f"terminated{'' if alone else ', or another process of this job has ended'}")
         raise _end(HalcmdError("terminated"), EXIT_TERMINATED, json_output=json_output) from None
 
 

@@ -74,13 +74,12 @@ def score(
     """
     from halcmd.inference import Passes
     from halcmd.steps import score as step
-    from halcmd.training.run import Compute
 
     return step.score(
         run.read(particles),
         run.folder,
         models=model,
-        compute=Compute(run.device(), precision, run.seed),
+        compute=run.compute(precision),
         batch=batch_size,
         maps=maps,
         passes=Passes(augmentations, dropout_samples),

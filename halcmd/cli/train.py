@@ -151,13 +151,12 @@ def train(
     """
     from halcmd.steps import train as step
     from halcmd.training.recipes import Changes
-    from halcmd.training.run import Compute
 
     tilts = pair(tilt_range, "--tilt-range")
     return step.train(
         run.read(particles),
         run.folder,
-        compute=Compute(run.device(), precision, run.seed),
+        compute=run.compute(precision),
         preset=preset,
         changes=Changes(
             network=network,

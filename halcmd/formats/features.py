@@ -12,7 +12,7 @@ import numpy as np
 
 from halcmd.console import log
 from halcmd.errors import InputError
-from halcmd.formats.files import atomic, free_bytes, unreadable
+from halcmd.formats.files import TEMPORARY, atomic, free_bytes, unreadable
 
 
 @contextmanager
@@ -64,6 +64,18 @@ def check_room(folder: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
 
 def _gigabytes(size: int) -> str:
     return f"{size / 1e9:.3g} GB" if size > 5e6 else f"{size / 1e6:.3g} MB"
+
+
+def part_path(path: Path, rank: int) -> Path:
+    """Where a process of several keeps its rows of a feature file, until they are put together."""
+    return path.with_name(f"{TEMPORARY}{path.stem}-part{rank}{path.suffix}")
+
+
+def take_part(whole: np.ndarray, places: np.ndarray, path: Path) -> None:
+    """Move the rows of a part to their places in the whole array."""
+    if len(places):
+        whole[places] = open_features(path)
+    path.unlink()
 
 
 def open_features(path: Path) -> np.ndarray:

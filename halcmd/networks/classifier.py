@@ -9,7 +9,9 @@ from torch import Tensor, nn
 
 from halcmd.errors import ModelError, OptionError
 from halcmd.formats.model import ModelInfo, read_model
+from halcmd.group import Group
 from halcmd.networks import NETWORKS
+from halcmd.networks.normalisation import normalised_over
 from halcmd.registry import load
 
 
@@ -125,7 +127,9 @@ def as_input(volumes: Tensor) -> Tensor:
     return volumes[:, None].contiguous(memory_format=torch.channels_last_3d)
 
 
-def in_parts(network: Classifier, parts: Sequence[Tensor], *, counted: int = 1) -> Tensor:
+def in_parts(
+    network: Classifier, parts: Sequence[Tensor], *, counted: int = 1, group: Group | None = None
+) -> Tensor:
     """Logits of a batch in parts, of which the first ones alone count for the running statistics.
 
     Rotated particles differ in texture from those to be scored (they are smoother and have lost a
@@ -140,13 +144,24 @@ def in_parts(network: Classifier, parts: Sequence[Tensor], *, counted: int = 1) 
         The batch.
     counted : int
         How many of the parts count.
+    group : Group, optional
+        Processes that share the passes through the trunk; all of them have the whole batch, and
+        get all logits.
     """
-    vectors = [network.embedding(as_input(part)) for part in parts[:counted]]
+    group = group or Group()
+
+    def embedding(part: Tensor) -> Tensor:
+        with normalised_over(group, network.trunk, len(part)):
+            maps = group.shared(lambda own: network.trunk(as_input(own)), part)
+        vectors: Tensor = network.neck(maps)
+        return vectors
+
+    vectors = [embedding(part) for part in parts[:counted]]
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm3d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.momentum = 0.0
-    vectors += [network.embedding(as_input(part)) for part in parts[counted:]]
+    vectors += [embedding(part) for part in parts[counted:]]
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     logits: Tensor = network.head(torch.cat(vectors))

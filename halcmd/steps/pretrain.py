@@ -125,6 +125,7 @@ def pretrain(
             found=f"batches of {recipe.batch}",
             hint=f"--batch-size {max(recipe.batch // 2, 2)}, --precision bf16 or --gpu cpu",
         ) from error
+    compute.group.leave()
     name = _write(folder, done, boxes, recipe, compute, tilts, len(rows), report=report)
     write_particles(folder / "particles.star", particles, model=name)
     checkpoint.path.unlink(missing_ok=True)

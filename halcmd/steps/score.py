@@ -4,7 +4,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,13 +14,14 @@ from torch import Tensor
 
 from halcmd.console import log, planned, progress
 from halcmd.errors import DataError, DeviceError, InputError, ModelError, OptionError, first_few
-from halcmd.formats.features import check_room, feature_file
+from halcmd.formats.features import check_room
 from halcmd.formats.model import check_fits, hash_of_hashes
 from halcmd.inference import Passes, looker
 from halcmd.networks.classifier import LoadedModel, load_model
 from halcmd.particles import Particles
 from halcmd.predictions import with_predictions
 from halcmd.reports.scores import write_score_report
+from halcmd.shares import Share
 from halcmd.subtomograms import Boxes, open_boxes
 from halcmd.tables import write_particles
 from halcmd.training.run import Compute
@@ -102,23 +102,24 @@ def score(
     what = f"probabilities of {len(classes)} classes" if classes else "embeddings only"
     planned(f"score {len(rows):,} of {len(particles):,} particles: {what}, batches of {batch}")
     look = looker(loaded, passes, turns, compute, maps=maps)
-    probabilities = np.full((len(rows), len(classes)), np.nan)
-    with ExitStack() as stack:
-        files = [
-            stack.enter_context(feature_file(folder / name, shape))
-            for name, shape in shapes.items()
-        ]
+    probabilities = np.zeros((len(rows), len(classes)))
+    # Whole batches, so that each is what it would be in a single process.
+    share = Share(compute.group, boxes.in_file_order(rows), unit=batch)
+    with share.feature_files(folder, shapes) as files:
 
-        def work(places: NDArray[np.intp], volumes: Tensor) -> None:
-            part = look(volumes)
+        def work(start: int, volumes: Tensor) -> None:
+            part, end = look(volumes), start + len(volumes)
+            own = share.own[start:end]
             bad = ~(np.isfinite(part.probabilities).all(1) & np.isfinite(part.kept[0]).all(1))
             if bad.any():
-                _complain(particles.ids[rows[places[bad]]])
-            probabilities[places] = part.probabilities
+                _complain(particles.ids[rows[own[bad]]])
+            probabilities[own] = part.probabilities
             for file, values in zip(files, part.kept, strict=True):
-                file[places] = values
+                file[share.places_of(start, end)] = values
 
-        _stream(boxes, rows, batch, work)
+        _stream(boxes.read, rows[share.own], batch, work)
+    probabilities = share.put_together(probabilities)
+    compute.group.leave()
     name = hash_of_hashes([model.hash for model in loaded])
     table = with_predictions(
         particles, rows, probabilities=probabilities, classes=loaded[0].info.classes, model=name
@@ -217,28 +218,27 @@ def _shapes(model: LoadedModel, box: int, count: int, *, maps: bool) -> dict[str
 
 
 def _stream(
-    boxes: Boxes,
+    read: Callable[[NDArray[np.intp]], NDArray[np.float32]],
     rows: NDArray[np.intp],
     batch: int,
-    work: Callable[[NDArray[np.intp], Tensor], None],
+    work: Callable[[int, Tensor], None],
 ) -> None:
-    """Read the rows in file order, some batches ahead; ``work`` takes their places and boxes.
+    """Read batch after batch, some ahead; ``work`` takes the place of the first row, and the boxes.
 
     Where the device runs out of memory, the batch is halved once.
     """
-    order, readers = boxes.in_file_order(rows), min(torch.get_num_threads(), _READERS)
-    coming: deque[tuple[NDArray[np.intp], Future[NDArray[np.float32]]]] = deque()
+    readers = min(torch.get_num_threads(), _READERS)
+    coming: deque[Future[NDArray[np.float32]]] = deque()
     done = asked = 0
     halved = False
     with ThreadPoolExecutor(readers) as pool, progress("score", len(rows)) as advance:
         while done < len(rows):
             while asked < len(rows) and len(coming) <= readers:
-                places = order[asked : asked + batch]
-                coming.append((places, pool.submit(boxes.read, rows[places])))
-                asked += len(places)
-            places, reading = coming.popleft()
+                coming.append(pool.submit(read, rows[asked : asked + batch]))
+                asked += batch
+            volumes = torch.from_numpy(coming.popleft().result())
             try:
-                work(places, torch.from_numpy(reading.result()))
+                work(done, volumes)
             except torch.OutOfMemoryError as error:
                 if halved or batch == 1:
                     raise DeviceError(
@@ -250,5 +250,5 @@ def _stream(
                 coming.clear()
                 asked = done
                 continue
-            done += len(places)
-            advance(len(places))
+            done += len(volumes)
+            advance(len(volumes))

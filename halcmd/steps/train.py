@@ -158,6 +158,7 @@ def train(
     settings = _settings(plan, particles, compute, start)
     checkpoint = Checkpoint(folder / CHECKPOINT, settings, resume=resume)
     done = _fit(plan, compute, start, checkpoint)
+    compute.group.leave()
     info = _info(plan, done, compute.seed, preset)
     name = write_model(folder / "model.safetensors", done.network.state_dict(), info)
     write_curves(folder / "training.star", done.history)
@@ -216,14 +217,17 @@ def _settings(
 
 def _fit(plan: _Plan, compute: Compute, start: StoredModel | None, checkpoint: Checkpoint) -> Fit:
     """The fit; with half the batch where the device's memory is too small for the whole one."""
-    for attempt in (plan.recipe, replace(plan.recipe, batch=max(plan.recipe.batch // 2, 1))):
+    sizes = [plan.recipe.batch, max(plan.recipe.batch // 2, 1)]
+    if compute.group.count > 1:
+        del sizes[1]  # the other processes would go on with the whole batch
+    for size in sizes:
         try:
-            return _fit_split(plan, attempt, compute, start, checkpoint)
+            return _fit_split(plan, replace(plan.recipe, batch=size), compute, start, checkpoint)
         except torch.OutOfMemoryError:
-            log.warning(f"the device's memory is too small for batches of {attempt.batch}")
+            log.warning(f"the device's memory is too small for batches of {size}")
     raise DeviceError(
         "the device's memory is too small",
-        hint=f"--batch-size {max(plan.recipe.batch // 4, 1)}, --precision bf16 or --gpu cpu",
+        hint=f"--batch-size {max(sizes[-1] // 2, 1)}, --precision bf16 or --gpu cpu",
     )
 
 

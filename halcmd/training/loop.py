@@ -186,6 +186,12 @@ def drive(
     recipe = run.recipe
     if checkpoint and checkpoint.resume:
         _resume(run, checkpoint)
+        if not run.compute.group.agrees_on(run.step):
+            raise InputError(
+                "the processes have found different checkpoints",
+                where=str(checkpoint.path),
+                hint="an --output folder that all machines see alike",
+            )
     saved = time.monotonic()
     with progress(what, recipe.steps, "steps") as advance:
         advance(run.step)
@@ -194,7 +200,8 @@ def drive(
             looked = run.step % recipe.evaluate_every == 0 or run.step == recipe.steps
             if looked:
                 look()
-            if checkpoint and (looked or time.monotonic() - saved > _CHECKPOINT_SECONDS):
+            due = looked or time.monotonic() - saved > _CHECKPOINT_SECONDS
+            if checkpoint and due and run.compute.group.is_first:
                 write_checkpoint(checkpoint.path, run.state() | {"settings": checkpoint.settings})
                 saved = time.monotonic()
             advance(1)
@@ -269,6 +276,7 @@ def _logits(run: Run, source: Source, count: int) -> NDArray[np.float32]:
         for start in range(0, count, size):
             positions = np.arange(start, min(start + size, count))
             with autocast(compute.device, compute.precision):
-                logits = network(as_input(source(positions).to(compute.device)))
+                volumes = source(positions).to(compute.device)
+                logits = compute.group.shared(lambda own: network(as_input(own)), volumes)
             parts.append(logits.float().cpu().numpy())
     return np.concatenate(parts) if parts else np.empty((0, 0), dtype=np.float32)

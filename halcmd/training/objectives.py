@@ -51,7 +51,7 @@ def labelled(source: Source, classes: Rows, transform: Transform) -> Objective:
         )
         draws = torch_generator(compute.device, compute.seed, "augment", run.step)
         parts = transform(source(positions).to(compute.device), draws)
-        logits = in_parts(run.network, parts).float()
+        logits = in_parts(run.network, parts, group=compute.group).float()
         wanted = torch.from_numpy(classes[positions]).to(compute.device)
         return F.cross_entropy(logits, wanted, label_smoothing=recipe.label_smoothing)
 
@@ -97,11 +97,14 @@ def consistent(
         draws = torch_generator(compute.device, seed, "augment", run.step)
         volumes = source(positions).to(compute.device)
         with torch.no_grad():
-            answers = run.average(as_input(torch.cat(weak(volumes, draws)))).float().softmax(dim=1)
+            changed = torch.cat(weak(volumes, draws))
+            answers = compute.group.shared(lambda own: run.average(as_input(own)), changed)
+            answers = answers.float().softmax(dim=1)
         sure, wanted = _sure(run, answers)
         if not sure.any():
             return torch.zeros((), device=compute.device)
-        logits = in_parts(run.network, strong(volumes[sure], draws), counted=0).float()
+        parts = strong(volumes[sure], draws)
+        logits = in_parts(run.network, parts, counted=0, group=compute.group).float()
         total = F.cross_entropy(logits, wanted[sure], reduction="sum")
         return how.weight * total / size
 

@@ -156,7 +156,8 @@ def alike(
         draws = torch_generator(run.compute.device, seed, "augment", run.step)
         # The transform rotates the last ones: which, changes from view to view.
         order = torch.randperm(len(volumes), generator=draws, device=volumes.device)
-        projected = in_parts(run.network, transform(volumes[order], draws))
+        parts = transform(volumes[order], draws)
+        projected = in_parts(run.network, parts, group=run.compute.group)
         return projected[torch.argsort(order)].float()
 
     def loss(run: Run) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from halcmd.chance import derive
 from halcmd.device import autocast
 from halcmd.errors import DataError
+from halcmd.group import Group
 from halcmd.networks.classifier import Classifier
 from halcmd.training.recipes import Recipe, learning_rate
 from halcmd.training.validation import negative_log_likelihood
@@ -35,6 +36,7 @@ class Compute:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     precision: str = "auto"
     seed: int = 0
+    group: Group = field(default_factory=Group)
 
 
 @contextmanager
@@ -103,6 +105,7 @@ class Run:
             )
         self.optimiser.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        compute.group.average_gradients(self.network)
         self.scaler.step(self.optimiser)
         self.scaler.update()
         self.step += 1
