@@ -187,14 +187,14 @@ def join(place: Place, device: torch.device, others: Others) -> Group:
         ),
         timeout=_PATIENCE,
     )
+    watch = Watch(others)
+    if place.rank:
+        watch = Watch(is_alone=partial(_is_orphan, os.getppid()), grace=0)
+    watch.start()
     try:
         strategy.setup_environment()
     except (RuntimeError, OSError) as error:
         raise _lost(error) from error
-    watch = Watch(others)
-    if place.rank:
-        watch = Watch(is_alone=partial(_is_orphan, _store(), os.getppid()), grace=0)
-    watch.start()
     return Group(place.rank, place.count, device, watch)
 
 
@@ -213,10 +213,12 @@ def _store() -> dist.distributed_c10d.Store:
     return dist.distributed_c10d._get_default_store()
 
 
-def _is_orphan(store: dist.distributed_c10d.Store, parent: int) -> bool:
+def _is_orphan(parent: int) -> bool:
     """Whether what has started this process is gone, or the first one, which holds the store."""
     try:
-        store.check([_TOLD.format(0)])
+        _store().check([_TOLD.format(0)])
+    except ValueError:  # not all have come yet, or the work is done
+        pass
     except RuntimeError:
         return True
     return os.getppid() != parent

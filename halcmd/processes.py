@@ -158,8 +158,10 @@ class Watch(threading.Thread):
             return
         if self._over.wait(self._grace):
             return
-        if Watch.last_act is not None:
-            Watch.last_act()
-        for other in self._others:
-            other.kill()
-        os._exit(1)
+        try:
+            if Watch.last_act is not None:
+                Watch.last_act()
+        finally:
+            for other in self._others:
+                other.kill()
+            os._exit(1)

@@ -164,8 +164,8 @@ def _give_up(markers: Path) -> None:
     """What is left to do where this process waits for another one for ever."""
     from halcmd.formats import relion_job
 
-    log.error(ProcessLost("this one waits for it and cannot go on").render())
     relion_job.mark(markers, "failure")
+    log.error(ProcessLost("this one waits for it and cannot go on").render())
 
 
 @contextmanager

@@ -184,6 +184,20 @@ def test_processes_that_halcmd_starts_end_with_it(project, tmp_path):
     wait_until_gone(output)
 
 
+def test_a_process_that_dies_before_it_has_come_ends_the_job(project, tmp_path):
+    output = tmp_path / "Train"
+    process = start([*HALCMD, *command(project, "train", output, *LONG, gpu="cpu,cpu")])
+    while not others_of(output):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    for number in others_of(output):
+        os.kill(number, signal.SIGKILL)
+    code, _, err = ended(process)
+    assert code == 1
+    assert "ERROR: another process of this job has ended" in err
+    assert (output / "RELION_JOB_EXIT_FAILURE").exists()
+
+
 def test_a_process_that_hangs_does_not_keep_the_job_from_ending(project, tmp_path):
     output = tmp_path / "Pretrain"
     how = ["--epochs", "2000", "--batch-size", "6", "--no-report"]
