@@ -25,7 +25,7 @@ from halcmd.training.pretraining import pretrain as fit
 from halcmd.training.recipes import Recipe, pretraining_recipe
 from halcmd.training.run import Compute
 
-_FEWEST = 32
+_FEWEST = 16
 
 
 @dataclass(frozen=True)

@@ -148,7 +148,7 @@ def train(
         boxes=boxes,
         classes=classes,
         split=split,
-        unlabelled=rows_without_label(particles) if how.consistency else rows[:0],
+        unlabelled=_unlabelled(particles, how),
         recipe=how,
         tilt_range=tilt_range or boxes.tilt_range,
     )
@@ -172,6 +172,18 @@ def train(
     return result
 
 
+def _unlabelled(particles: Particles, recipe: Recipe) -> NDArray[np.intp]:
+    """Rows that are learnt from without labels."""
+    if recipe.consistency is None:
+        return np.empty(0, dtype=np.intp)
+    rows, first = rows_without_label(particles), recipe.consistency.first_step(recipe.steps)
+    if first >= recipe.steps:
+        log.info(f"unlabelled particles are not learnt from: they come in after {first:,} steps")
+        return rows[:0]
+    log.info(f"unlabelled particles that are learnt from too: {len(rows):,}, after {first:,} steps")
+    return rows
+
+
 def _intention(plan: _Plan) -> str:
     how, classes = plan.recipe, ", ".join(f"{n} {c:,}" for n, c in plan.counts.items())
     if how.augment == "full" and plan.tilt_range is None:
@@ -179,8 +191,6 @@ def _intention(plan: _Plan) -> str:
             "tilt range unknown: particles are turned and shifted but not rotated freely "
             "(--tilt-range MIN,MAX allows that)"
         )
-    if how.consistency:
-        log.info(f"unlabelled particles that are learnt from too: {len(plan.unlabelled):,}")
     return (
         f"train {how.network} on {len(plan.split.training):,} particles of {len(plan.classes)} "
         f"classes ({classes}), box {plan.boxes.box} px of {plan.boxes.pixel_size:g} A: "

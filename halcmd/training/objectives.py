@@ -89,7 +89,7 @@ def consistent(
 
     def loss(run: Run) -> Tensor:
         compute = run.compute
-        if run.step < how.start * run.recipe.steps:
+        if run.step < how.first_step(run.recipe.steps):
             return torch.zeros((), device=compute.device)
         size = how.per_labelled * run.recipe.batch
         seed = derive(compute.seed, "unlabelled")

@@ -22,11 +22,19 @@ class Consistency:
         Unlabelled particles per labelled one in a step.
     start : float
         Share of the steps after which they come in, when the network knows something.
+    earliest : int
+        Step before which they never come in: with 80 steps in all and unlabelled particles from the
+        eighth on, two of three classes of real particles became one.
     """
 
     weight: float = 1.0
     per_labelled: int = 2
     start: float = 0.1
+    earliest: int = 100
+
+    def first_step(self, steps: int) -> int:
+        """The step, counted from 0, of so many in which they come in."""
+        return max(round(self.start * steps), self.earliest)
 
 
 @dataclass(frozen=True)

@@ -85,9 +85,9 @@ def test_score_gives_embeddings_of_it(table, tmp_path):
 
 
 def test_too_few_particles_are_refused(table, tmp_path):
-    with pytest.raises(InputError, match="at least 32 particles") as error:
-        pretrained(table.take(np.arange(20, 44)), tmp_path)
-    assert error.value.found == "16 of 24"
+    with pytest.raises(InputError, match="at least 16 particles") as error:
+        pretrained(table.take(np.arange(21, 44)), tmp_path)
+    assert error.value.found == "15 of 23"
 
 
 def test_a_box_that_the_network_cannot_take_is_refused(table, tmp_path):

@@ -310,14 +310,18 @@ def test_semi_supervised_learns_from_unlabelled_rows_of_the_pool_alone(
         return fit(*arguments, unlabelled=unlabelled, **settings)
 
     monkeypatch.setattr(train_step, "fit", watch)
-    default = replace(QUICK, semi_supervised=None)
+    default = replace(QUICK, steps=102, semi_supervised=None)
     after = trained(table, tmp_path / "a", changes=default, validation=0.0)
     assert seen == [[36, 37, 38, 39]]
-    assert "unlabelled particles that are learnt from too: 4" in caplog.text
+    assert "unlabelled particles that are learnt from too: 4, after 100 steps" in caplog.text
     info, _ = read_info(tmp_path / "a" / "model.safetensors")
     assert info.provenance["unlabelled"] == 4
-    without = trained(table, tmp_path / "b", validation=0.0)
+    alone = replace(default, semi_supervised=False)
+    without = trained(table, tmp_path / "b", changes=alone, validation=0.0)
     assert after.model != without.model
+    trained(table, tmp_path / "c", changes=replace(default, steps=100), validation=0.0)
+    assert "not learnt from: they come in after 100 steps" in caplog.text
+    assert seen[-1] == []
 
 
 def test_an_initial_model_of_other_boxes_is_refused(table, tmp_path):

@@ -61,7 +61,7 @@ def undisturbed():
 
 
 UNLABELLED = np.arange(len(CLASSES))
-BOTH = replace(SMALL, consistency=Consistency())
+BOTH = replace(SMALL, consistency=Consistency(earliest=0))
 
 
 @pytest.fixture(scope="module")

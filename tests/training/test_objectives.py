@@ -57,7 +57,7 @@ def number(loss):
 
 
 # Each step shows all four particles: two per labelled one, batch of two.
-ALL = Consistency(weight=1.0, per_labelled=2, start=0.0)
+ALL = Consistency(weight=1.0, per_labelled=2, start=0.0, earliest=0)
 EVEN, SURE = [0.0, 0.0, 0.0], [5.0, 0.0, 0.0]
 
 
@@ -120,6 +120,7 @@ def test_weight_and_start():
     assert number(loss_of(run, [SURE] * 4, replace(ALL, start=0.1))) == 0.0
     run.step = 10
     assert number(loss_of(run, [SURE] * 4, replace(ALL, start=0.1))) > 0
+    assert number(loss_of(run, [SURE] * 4, replace(ALL, earliest=11))) == 0.0
 
 
 def test_losses_are_added_and_labels_are_smoothed():

@@ -25,6 +25,7 @@ from halcmd.transforms import augmentation
 
 BOX, TILTS = 16, (-60.0, 60.0)
 CLASSES = np.arange(20) % 2
+FROM_THE_FIRST = Consistency(start=0.0, earliest=0)
 SMALL = replace(recipe("default", 12), steps=4, batch=5, evaluate_every=2)  # 5: shares differ
 
 
@@ -95,7 +96,9 @@ def of_hal2021(compute: Compute) -> dict[str, torch.Tensor]:
 def everything(compute: Compute) -> dict[str, dict[str, torch.Tensor]]:
     return {
         "labelled": trained(compute),
-        "semi-supervised": trained(compute, replace(SMALL, consistency=Consistency(start=0.0))),
+        "semi-supervised": trained(
+            compute, replace(SMALL, consistency=Consistency(start=0.0, earliest=0))
+        ),
         "pretraining": pretrained(compute),
         "hal2021": of_hal2021(compute),
         # One process has a particle of the second part, the other none.
