@@ -135,8 +135,8 @@ def train(
         bool | None,
         Option(
             "--semi-supervised/--no-semi-supervised",
-            help="Learn from the unlabelled particles of the pool too. Default: yes; no for the "
-            "other presets.",
+            help="Learn from the unlabelled particles of the pool too. Default: with fewer than "
+            "200 labels; never for the other presets.",
             rich_help_panel="Training",
         ),
     ] = None,

@@ -143,7 +143,7 @@ def train(
     rows = rows_to_learn_from(particles, distance=boxes.box * boxes.pixel_size / 2)
     classes = classes_of(particles, rows)
     split = split_for(particles, rows, classes, preset=preset, share=validation, seed=compute.seed)
-    how = recipe(preset, len(split.training), changes=changes)
+    how = recipe(preset, len(split.training), n_labelled=len(rows), changes=changes)
     plan = _Plan(
         boxes=boxes,
         classes=classes,

@@ -119,7 +119,13 @@ class Changes:
     semi_supervised: bool | None = None
 
 
-def recipe(preset: str, n_particles: int, *, changes: Changes | None = None) -> Recipe:
+def recipe(
+    preset: str,
+    n_particles: int,
+    *,
+    n_labelled: int | None = None,
+    changes: Changes | None = None,
+) -> Recipe:
     """The recipe of a preset for so many particles.
 
     Parameters
@@ -130,6 +136,8 @@ def recipe(preset: str, n_particles: int, *, changes: Changes | None = None) -> 
         validation accuracy after epoch 50). The last two do not augment or balance.
     n_particles : int
         That are trained on.
+    n_labelled : int, optional
+        Those and the ones held out. Default: none is held out.
     changes : Changes, optional
         What differs from the preset.
 
@@ -141,6 +149,8 @@ def recipe(preset: str, n_particles: int, *, changes: Changes | None = None) -> 
     batch = changes.batch or (_DEFAULT_BATCH if preset == "default" else _BATCH_OF_2021)
     if preset == "default":
         made = _default(changes.network or "compact", n_particles, batch)
+        if (n_labelled or n_particles) < _FEW_LABELS:
+            made = replace(made, consistency=Consistency())
     else:
         made = _of_2021(n_particles, min(batch, n_particles), rate=_RATES_OF_2021[preset])
     steps = changes.steps or made.steps
@@ -271,7 +281,6 @@ def _default(network: str, n_particles: int, batch: int) -> Recipe:
         evaluate_every=25,
         patience=20,
         average=_DEFAULT_AVERAGE,
-        consistency=Consistency(),
     )
 
 

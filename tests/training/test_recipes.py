@@ -66,8 +66,11 @@ def test_the_2021_presets_keep_their_rate():
     assert {learning_rate(made, step) for step in range(200)} == {1e-4}
 
 
-def test_unlabelled_particles_are_learnt_from_by_default_but_not_as_in_2021():
-    assert recipe("default", 100).consistency is not None
+def test_unlabelled_particles_are_learnt_from_where_labels_are_few_but_not_as_in_2021():
+    assert recipe("default", 199).consistency is not None
+    assert recipe("default", 160, n_labelled=200).consistency is None
+    on = recipe("default", 200, changes=Changes(semi_supervised=True))
+    assert on.consistency is not None
     assert recipe("code", 100).consistency is None
     off = recipe("default", 100, changes=Changes(semi_supervised=False))
     assert (off.consistency, off.average) == (None, 0.99)
