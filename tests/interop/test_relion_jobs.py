@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from halcmd.cli.app import app
 from halcmd.formats.files import TEMPORARY
-from halcmd.formats.relion_job import CHECKPOINT, OUTPUTS, RUN_LOG, SETTINGS
+from halcmd.formats.relion_job import CHECKPOINTS, OUTPUTS, RUN_LOG, SETTINGS
 from halcmd.formats.star import read_star
 from halcmd.particles import UNLABELLED
 from halcmd.tables import read_particles
@@ -411,7 +411,7 @@ def test_a_job_leaves_the_files_it_is_known_for_and_no_unfinished_one(project: P
     files = project.files(job.folder)
     assert {Path(name).parts[0] for name in files} <= {*OUTPUTS, RUN_LOG, SETTINGS}
     assert not [name for name in files if Path(name).name.startswith(".")]
-    assert CHECKPOINT not in files
+    assert not {*CHECKPOINTS} & files
     assert {*CASES[job.name].makes, RUN_LOG, SETTINGS} <= files
 
 
@@ -540,7 +540,7 @@ def test_abort_stops_a_job_at_work_and_relion_shows_it_as_aborted(
     project: Project, started: Callable[[Case], Path], name: str
 ):
     folder = started(LONG[name])
-    at_work = f"Subtomograms/{TEMPORARY}*" if name == "simulate" else CHECKPOINT
+    at_work = f"Subtomograms/{TEMPORARY}*" if name == "simulate" else "checkpoint*.pt"
     wait_for(lambda: bool([*(project.folder / folder).glob(at_work)]))
     assert project.markers(folder) == []
     project.relion("--check_job_completion")
@@ -553,7 +553,7 @@ def test_abort_stops_a_job_at_work_and_relion_shows_it_as_aborted(
     project.relion("--check_job_completion")
     assert project.pipeline.status[f"{folder}/"] == ABORTED
     assert not [node for process, node in project.pipeline.made if process == f"{folder}/"]
-    assert project.files(folder) - {CHECKPOINT} == {RUN_LOG, SETTINGS}
+    assert project.files(folder) - {*CHECKPOINTS} == {RUN_LOG, SETTINGS}
     assert "stopped by RELION's abort file" in project.text(folder / "run.err")
 
 
