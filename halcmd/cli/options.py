@@ -1,9 +1,11 @@
 """Option types that several subcommands share."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from typer import BadParameter, Option
+
+from halcmd.networks import NETWORKS
 
 ParticlesOption = Annotated[
     list[Path],
@@ -35,16 +37,6 @@ PrecisionOption = Annotated[
     ),
 ]
 _AUGMENT = ("full", "flips", "none")
-AugmentOption = Annotated[
-    str | None,
-    Option(
-        help="Half turns and shifts (flips), for half of the particles any rotation with the "
-        "missing wedge cut anew (full), or neither. Default: full; none for the other presets.",
-        rich_help_panel="Training",
-        metavar="|".join(_AUGMENT),
-        callback=lambda value: one_of(value, _AUGMENT),
-    ),
-]
 TiltRangeOption = Annotated[
     str | None,
     Option(
@@ -92,6 +84,27 @@ CoordsAngpixOption = Annotated[
         min=0.01,
     ),
 ]
+
+
+def augment_option(default: str) -> Any:
+    """``--augment``, with the default that the help names."""
+    return Option(
+        help="Half turns and shifts (flips), for half of the particles any rotation with the "
+        f"missing wedge cut anew (full), or neither. Default: {default}.",
+        rich_help_panel="Training",
+        metavar="|".join(_AUGMENT),
+        callback=lambda value: one_of(value, _AUGMENT),
+    )
+
+
+def network_option(default: str) -> Any:
+    """``--network``, with the default that the help names."""
+    return Option(
+        help=f"Architecture. Default: {default}.",
+        rich_help_panel="Model",
+        metavar="|".join(NETWORKS),
+        callback=lambda value: one_of(value, tuple(NETWORKS)),
+    )
 
 
 def one_of(value: str | None, choices: tuple[str, ...]) -> str | None:

@@ -5,31 +5,22 @@ from typing import Annotated
 from typer import Option
 
 from halcmd.cli.options import (
-    AugmentOption,
     ParticlesOption,
     PrecisionOption,
     ReportOption,
     ResumeOption,
     TiltRangeOption,
-    one_of,
+    augment_option,
+    network_option,
     pair,
 )
 from halcmd.cli.run import Result, Run
-from halcmd.networks import NETWORKS
 
 
 def pretrain(
     run: Run,
     particles: ParticlesOption,
-    network: Annotated[
-        str | None,
-        Option(
-            help="Architecture. Default: compact.",
-            rich_help_panel="Model",
-            metavar="|".join(NETWORKS),
-            callback=lambda value: one_of(value, tuple(NETWORKS)),
-        ),
-    ] = None,
+    network: Annotated[str | None, network_option("compact")] = None,
     epochs: Annotated[
         int | None,
         Option(
@@ -46,7 +37,7 @@ def pretrain(
             min=2,
         ),
     ] = None,
-    augment: AugmentOption = None,
+    augment: Annotated[str | None, augment_option("full")] = None,
     tilt_range: TiltRangeOption = None,
     resume: ResumeOption = False,
     report: ReportOption = True,

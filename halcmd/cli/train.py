@@ -6,17 +6,17 @@ from typing import Annotated
 from typer import Option
 
 from halcmd.cli.options import (
-    AugmentOption,
     ParticlesOption,
     PrecisionOption,
     ReportOption,
     ResumeOption,
     TiltRangeOption,
+    augment_option,
+    network_option,
     one_of,
     pair,
 )
 from halcmd.cli.run import Result, Run
-from halcmd.networks import NETWORKS
 
 _PRESETS = ("default", "paper", "code")
 _WEIGHTS = ("balanced", "none")
@@ -43,15 +43,7 @@ def train(
             callback=lambda value: one_of(value, _PRESETS),
         ),
     ] = "default",
-    network: Annotated[
-        str | None,
-        Option(
-            help="Architecture. Default: compact; hal2021 for the other presets.",
-            rich_help_panel="Model",
-            metavar="|".join(NETWORKS),
-            callback=lambda value: one_of(value, tuple(NETWORKS)),
-        ),
-    ] = None,
+    network: Annotated[str | None, network_option("compact; hal2021 for the other presets")] = None,
     steps: Annotated[
         int | None,
         Option(
@@ -130,7 +122,7 @@ def train(
             callback=lambda value: one_of(value, _WEIGHTS),
         ),
     ] = None,
-    augment: AugmentOption = None,
+    augment: Annotated[str | None, augment_option("full; none for the other presets")] = None,
     semi_supervised: Annotated[
         bool | None,
         Option(

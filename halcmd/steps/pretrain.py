@@ -19,6 +19,7 @@ from halcmd.particles import Particles
 from halcmd.reports.training import write_curves, write_pretraining_report
 from halcmd.subtomograms import Boxes, open_boxes
 from halcmd.tables import write_particles
+from halcmd.training.learnable import by_id, say_what_is_rotated
 from halcmd.training.loop import Checkpoint
 from halcmd.training.pretraining import Pretrained
 from halcmd.training.pretraining import pretrain as fit
@@ -97,11 +98,7 @@ def pretrain(
         len(rows), network=network, epochs=epochs, batch=batch, augment=augment
     )
     check_box(recipe.network, boxes.box)
-    if recipe.augment == "full" and tilts is None:
-        log.info(
-            "tilt range unknown: particles are turned and shifted but not rotated freely "
-            "(--tilt-range MIN,MAX allows that)"
-        )
+    say_what_is_rotated(recipe.augment, tilts)
     planned(
         f"pretrain {recipe.network} on {len(rows):,} particles, box {boxes.box} px of "
         f"{boxes.pixel_size:g} A: {recipe.steps:,} steps of {recipe.batch}"
@@ -151,7 +148,7 @@ def _rows(particles: Particles) -> NDArray[np.intp]:
             found=f"{len(rows):,} of {len(particles):,}",
             hint="more picks, or train without a pretrained model",
         )
-    return rows[np.argsort(particles.ids[rows].astype(str), kind="stable")]
+    return by_id(particles, rows)
 
 
 def _settings(

@@ -23,7 +23,12 @@ from halcmd.subtomograms import Boxes, open_boxes
 from halcmd.tables import write_particles
 from halcmd.training.cross_validation import fit_on_folds
 from halcmd.training.initial import initial_network, read_start, start_from
-from halcmd.training.learnable import classes_of, rows_to_learn_from, rows_without_label
+from halcmd.training.learnable import (
+    classes_of,
+    rows_to_learn_from,
+    rows_without_label,
+    say_what_is_rotated,
+)
 from halcmd.training.loop import Checkpoint, Examples, Fit, fit
 from halcmd.training.recipes import Changes, Recipe, recipe
 from halcmd.training.run import Compute
@@ -186,11 +191,7 @@ def _unlabelled(particles: Particles, recipe: Recipe) -> NDArray[np.intp]:
 
 def _intention(plan: _Plan) -> str:
     how, classes = plan.recipe, ", ".join(f"{n} {c:,}" for n, c in plan.counts.items())
-    if how.augment == "full" and plan.tilt_range is None:
-        log.info(
-            "tilt range unknown: particles are turned and shifted but not rotated freely "
-            "(--tilt-range MIN,MAX allows that)"
-        )
+    say_what_is_rotated(how.augment, plan.tilt_range)
     return (
         f"train {how.network} on {len(plan.split.training):,} particles of {len(plan.classes)} "
         f"classes ({classes}), box {plan.boxes.box} px of {plan.boxes.pixel_size:g} A: "

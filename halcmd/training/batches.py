@@ -1,5 +1,7 @@
 """Which particles make up the batch of a step: dealt evenly, a pure function of the step."""
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -36,15 +38,17 @@ def batch_of(classes: Rows, size: int, *, step: int, seed: int, balanced: bool) 
     if balanced:
         deck_of = {int(number): np.flatnonzero(classes == number) for number in np.unique(classes)}
     numbers = generator(seed, "decks").permutation(list(deck_of))
-    shuffled: dict[tuple[int, int], Rows] = {}
     batch = []
     for place in range(step * size, (step + 1) * size):
         draw, which = divmod(place, len(numbers))
         number = int(numbers[which])
         deck = deck_of[number]
         shuffle, card = divmod(draw, len(deck))
-        if (number, shuffle) not in shuffled:
-            order = generator(seed, "deck", number, shuffle).permutation(len(deck))
-            shuffled[number, shuffle] = deck[order]
-        batch.append(shuffled[number, shuffle][card])
+        batch.append(deck[_shuffled(seed, number, shuffle, len(deck))[card]])
     return generator(seed, "batch", step).permutation(np.array(batch, dtype=np.intp))
+
+
+@lru_cache(maxsize=128)
+def _shuffled(seed: int, number: int, shuffle: int, count: int) -> Rows:
+    """The order of a deck; kept, since a deck of a million particles serves thousands of steps."""
+    return generator(seed, "deck", number, shuffle).permutation(count)

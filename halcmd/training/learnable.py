@@ -13,6 +13,20 @@ from halcmd.particles import Particles
 _FEW_LABELS = 3
 
 
+def by_id(particles: Particles, rows: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Rows in the order of their ids, so that the order of the table changes nothing."""
+    return rows[np.argsort(particles.ids[rows].astype(str), kind="stable")]
+
+
+def say_what_is_rotated(augment: str, tilt_range: tuple[float, float] | None) -> None:
+    """Log that particles are not rotated, where that is for want of a tilt range."""
+    if augment == "full" and tilt_range is None:
+        log.info(
+            "tilt range unknown: particles are turned and shifted but not rotated freely "
+            "(--tilt-range MIN,MAX allows that)"
+        )
+
+
 def near_test(particles: Particles, rows: NDArray[np.intp], distance: float) -> NDArray[np.bool_]:
     """Which rows lie closer than ``distance`` (Angstrom) to a test row of the same tomogram.
 
@@ -66,13 +80,13 @@ def rows_to_learn_from(particles: Particles, *, distance: float) -> NDArray[np.i
         "(closer than half a box to a test particle)"
     )
     rows = rows[~near]
-    return rows[np.argsort(particles.ids[rows].astype(str), kind="stable")]
+    return by_id(particles, rows)
 
 
 def rows_without_label(particles: Particles) -> NDArray[np.intp]:
     """Rows of the pool that nobody has answered, in the order of their ids."""
     rows = np.flatnonzero(~particles.is_answered & ~particles.is_test)
-    return rows[np.argsort(particles.ids[rows].astype(str), kind="stable")]
+    return by_id(particles, rows)
 
 
 def classes_of(particles: Particles, rows: NDArray[np.intp]) -> dict[str, int]:
