@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from halcmd.chance import derive
 from halcmd.console import log
 from halcmd.device import torch_generator
-from halcmd.networks.classifier import Classifier, in_parts, new_network
+from halcmd.networks.classifier import Classifier, in_parts
 from halcmd.training.batches import batch_of
+from halcmd.training.initial import initial_network
 from halcmd.training.loop import Checkpoint, Read, drive, source_of
 from halcmd.training.objectives import Objective, Source
 from halcmd.training.recipes import Recipe
@@ -106,10 +107,10 @@ def pretrain(
         The loss is not finite.
     """
     task = task or CONTRAST
-    with seeded(compute, "initial weights"):
-        network = new_network(recipe.network, box=box, n_classes=0, dropout=recipe.dropout)
-        with torch.inference_mode():
-            width = network.embedding(torch.zeros(1, 1, box, box, box)).shape[1]
+    network = initial_network(recipe, box=box, n_classes=0, compute=compute).eval()
+    with torch.inference_mode():
+        width = network.embedding(torch.zeros(1, 1, box, box, box)).shape[1]
+    with seeded(compute, "initial head"):
         network.head = task.head(width)
     run = Run(network, recipe, compute)
     transform = augmentation(
