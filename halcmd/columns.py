@@ -108,6 +108,9 @@ COLUMNS: dict[str, Column] = {
     ),
     "halScore": Column("query", "number", "", "What the strategy ranks by; larger first.", "nan"),
     "halQueryRank": Column("query", "integer", "", "Place in the query, from 1.", "0"),
+    "halQuerySubset": Column(
+        "query", "integer", "", "Subset of the query (hal, dal), from 1.", "0"
+    ),
     "halQueryRound": Column("query", "integer", "", "Round in which it was asked last.", "0"),
     "halQueryStrategy": Column("query", "text", "", "Strategy that asked for it last."),
 }

@@ -7,10 +7,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.special import softmax
-from torch import Tensor, nn
+from torch import Tensor
 
 from halcmd.device import autocast, torch_generator
 from halcmd.networks.classifier import Classifier, LoadedModel, as_input
+from halcmd.networks.dropout import dropping
 from halcmd.training.run import Compute
 from halcmd.transforms import half_turn
 
@@ -98,29 +99,16 @@ def _logits(
 ) -> Iterator[Tensor]:
     """Logits from maps and their vectors, without dropout, or one for each dropout sample.
 
-    In samples only neck and head are repeated.
-    The units that drop out in a sample are the same for all particles (as in Baal's consistent
-    dropout), so that a particle's result does not depend on its neighbours in the table.
+    In samples only neck and head are repeated, and the same units drop out for all particles.
     """
     if not passes.dropout_samples:
         yield network.head(vectors)
         return
-    layers = [module for module in network.modules() if isinstance(module, nn.Dropout)]
     for sample in range(passes.dropout_samples):
         generator = torch_generator(compute.device, compute.seed, "dropout sample", sample)
-
-        def drop(
-            layer: nn.Dropout, _: object, units: Tensor, generator: torch.Generator = generator
-        ) -> Tensor:
-            draws = torch.rand(units.shape[1:], generator=generator, device=units.device)
-            return units * (draws >= layer.p) / (1.0 - layer.p)
-
-        hooks = [layer.register_forward_hook(drop) for layer in layers]
-        try:
-            yield network.head(network.neck(maps))
-        finally:
-            for hook in hooks:
-                hook.remove()
+        with dropping(network, generator):
+            logits = network.head(network.neck(maps))
+        yield logits
 
 
 def _softmax(logits: Tensor, temperature: float) -> Floats:

@@ -50,6 +50,18 @@ def test_the_benchmark_of_speed_makes_its_tables(tmp_path, part):
         assert wanted in [row[: len(wanted)] for row in rows]
 
 
+@pytest.mark.slow
+def test_the_benchmark_of_queries_makes_its_tables(tmp_path):
+    rows = rows_of("benchmark_query.py", "selection", tmp_path)
+    assert {"margin", "coreset", "typiclust", "ee-bmal"} <= {row[0] for row in rows}
+    assert ["with the bound", "1,000"] in [
+        row[:2] for row in rows_of("benchmark_query.py", "hal", tmp_path)
+    ]
+    assert len(rows_of("benchmark_query.py", "files", tmp_path)) == 4
+    found = rows_of("benchmark_query.py", "reference", tmp_path)
+    assert [row[:2] for row in found[1:]][:2] == [["margin", "1,000"], ["coreset", "1,000"]]
+
+
 def measured(script: str, folder: Path, *options: str) -> str:
     """What the script prints; it works in its folder, in few steps."""
     command = [sys.executable, str(EXAMPLES / script), "--small", "--folder", "here", *options]

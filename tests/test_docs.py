@@ -1,6 +1,7 @@
 """The documentation says what the program does: pages are current, commands parse, examples run."""
 
 import csv
+import importlib
 import importlib.util
 import re
 import shlex
@@ -22,6 +23,7 @@ from halcmd.formats.relion_job import OUTPUTS
 from halcmd.importers import IMPORTERS
 from halcmd.networks import NETWORKS
 from halcmd.strategies import STRATEGIES
+from halcmd.strategies.options import described
 from halcmd.tables import read_particles
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -92,7 +94,13 @@ def test_every_command_column_and_output_is_documented(reference: ModuleType) ->
     outputs = {re.sub(r"-fold\d+", "-fold1", name) for name in OUTPUTS}
     assert [name for name in outputs if name not in formats] == []
     strategies = (DOCS / "strategies.md").read_text()
-    assert [name for name in STRATEGIES if f"`{name}`" not in strategies] == []
+    for name in STRATEGIES:
+        section = re.search(rf"^### `{name}`\n(.*?)(?=^##|\Z)", strategies, re.M | re.S)
+        assert section, name
+        for key, (default, _) in described(importlib.import_module(STRATEGIES[name])).items():
+            rows = [line for line in section[1].splitlines() if line.startswith("| `")]
+            [row] = [line for line in rows if f"`{key}`" in line.split(" | ")[0]]
+            assert f"{default:g}" if isinstance(default, float) else str(default) in row
 
 
 def test_the_contents_name_every_page() -> None:
@@ -274,13 +282,14 @@ def test_the_example_of_a_strategy_works(
 ) -> None:
     from halcmd.strategies.pool import Pool, QuerySettings
 
-    monkeypatch.setitem(STRATEGIES, "leastsure", "example_leastsure")
-    module = importlib.import_module(STRATEGIES["leastsure"])
+    monkeypatch.setitem(STRATEGIES, "ratio", "example_ratio")
+    module = importlib.import_module(STRATEGIES["ratio"])
     probabilities = rng.dirichlet(np.ones(3), 20)
     ids = np.array([f"t/{number:06d}" for number in range(30)], dtype=object)
     pool = Pool(ids, np.arange(10, 30), np.arange(10), probabilities=probabilities)
     chosen = module.select(pool, 5, QuerySettings()).chosen
-    assert list(chosen) == list(np.argsort(probabilities.max(axis=1))[:5])
+    ordered = np.sort(probabilities, axis=1)
+    assert list(chosen) == list(np.argsort(-ordered[:, -2] / ordered[:, -1])[:5])
 
 
 def test_the_example_of_an_importer_works(

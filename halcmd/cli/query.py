@@ -7,7 +7,7 @@ from typer import Option
 
 from halcmd.cli.options import ParticlesOption, one_of
 from halcmd.cli.run import Result, Run
-from halcmd.strategies import DISCRIMINATORS, ENTROPY_NORMS, PRESETS, STRATEGIES
+from halcmd.strategies import DISCRIMINATORS, ENTROPY_NORMS, LEARNING, PRESETS, STRATEGIES
 
 
 def query(
@@ -16,7 +16,7 @@ def query(
     model: Annotated[
         Path | None,
         Option(
-            help="Classifier that computes the feature maps, where score kept none (--maps).",
+            help="Model that computes what score did not keep: embeddings, maps, dropout passes.",
             rich_help_panel="Input",
             metavar="FILE",
         ),
@@ -75,6 +75,14 @@ def query(
             callback=lambda value: one_of(value, DISCRIMINATORS),
         ),
     ] = "conv",
+    option: Annotated[
+        list[str] | None,
+        Option(
+            help="A parameter of the strategy's own; docs/strategies.md and halcmd info list them.",
+            rich_help_panel="Query",
+            metavar="NAME=VALUE",
+        ),
+    ] = None,
     max_candidates: Annotated[
         int | None,
         Option(
@@ -142,16 +150,18 @@ def query(
     from halcmd.registry import load
     from halcmd.steps.query import query as step
     from halcmd.strategies.limits import Limits
+    from halcmd.strategies.options import parse
     from halcmd.strategies.pool import QuerySettings
 
-    needs = load(STRATEGIES, strategy, "strategy").NEEDS
+    module = load(STRATEGIES, strategy, "strategy")
     settings = QuerySettings(
         preset=preset,
         subsets=subsets,
         lambda_=lambda_,
         entropy_norm=entropy_norm,
         discriminator=discriminator,
-        device=run.device() if "features" in needs else None,
+        options=parse(module, strategy, option or []),
+        device=run.device() if module.NEEDS & LEARNING else None,
     )
     return step(
         run.read(particles),
@@ -165,8 +175,8 @@ def query(
         exclude=exclude,
         stop_when=stop_when,
         model=model,
-        # halFeature counts rows of one score job: tables joined from several have no maps in common
-        features=particles[0].parent / "features.npy" if len(particles) == 1 else None,
+        # halFeature counts rows of one score job: tables joined from several have none in common
+        scored=particles[0].parent if len(particles) == 1 else None,
         batch=batch_size,
         seed=run.seed,
     )

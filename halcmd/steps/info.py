@@ -19,7 +19,9 @@ from halcmd.importers import IMPORTERS
 from halcmd.intake.facts import table_facts
 from halcmd.networks import NETWORKS
 from halcmd.pixel_size import header_size
+from halcmd.registry import load
 from halcmd.strategies import STRATEGIES
+from halcmd.strategies.options import described
 
 Facts = dict[str, Any]
 
@@ -39,10 +41,20 @@ def installation() -> Facts:
         "devices": devices(),
         "importers": list(IMPORTERS),
         "strategies": list(STRATEGIES),
+        "strategy_options": _strategy_options(),
         "networks": list(NETWORKS),
     }
     reason = why_no_gpu()
     return facts | ({"why_no_gpu": reason} if reason else {})
+
+
+def _strategy_options() -> dict[str, dict[str, Any]]:
+    """Parameters of strategies that have some, for ``query --option``, and their defaults."""
+    found = {
+        name: {key: default for key, (default, _) in described(load(STRATEGIES, name, "")).items()}
+        for name in STRATEGIES
+    }
+    return {name: options for name, options in found.items() if options}
 
 
 def describe(

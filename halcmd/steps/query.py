@@ -1,40 +1,32 @@
 """Choose the particles to label next."""
 
 import re
-from collections import Counter
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from halcmd.chance import keyed_uniform
-from halcmd.columns import COLUMNS
 from halcmd.console import log, planned
-from halcmd.errors import InputError, NothingToQuery, OptionError, first_few
-from halcmd.formats.files import write_csv
-from halcmd.formats.star import text_of
+from halcmd.errors import InputError, NothingToQuery, OptionError
 from halcmd.intake.labels import read_ids
 from halcmd.particles import Particles
 from halcmd.registry import load
-from halcmd.strategies import STRATEGIES
+from halcmd.strategies import LEARNING, STRATEGIES
 from halcmd.strategies.limits import Limits, Places
-from halcmd.strategies.pool import Pool, QuerySettings, ReadMaps, Selection
-from halcmd.tables import write_particles
-
-_PROBABILITY = "halProbability_"
-_STOP_RULE = re.compile(r"labels\s*>=\s*(\d+)")
-_CSV_COLUMNS = (
-    "halParticleId",
-    "halTomogram",
-    "halPositionXAngst",
-    "halPositionYAngst",
-    "halPositionZAngst",
-    "halPredictedClass",
-    "halProbability",
-    "halQueryRank",
+from halcmd.strategies.pool import Pool, QuerySettings
+from halcmd.strategies.predicted import (
+    answered_probabilities,
+    labels_of,
+    probabilities_of,
+    what_is_there,
 )
+from halcmd.strategies.written import predicted_classes, report_classes, write_query
+
+_STOP_RULE = re.compile(r"labels\s*>=\s*(\d+)")
 
 Rows = NDArray[np.intp]
 
@@ -78,7 +70,7 @@ def query(
     exclude: Path | None = None,
     stop_when: str | None = None,
     model: Path | None = None,
-    features: Path | None = None,
+    scored: Path | None = None,
     batch: int | None = None,
     seed: int = 0,
 ) -> QueryResult:
@@ -107,9 +99,9 @@ def query(
     stop_when : str, optional
         ``labels>=500``: nothing is asked once so many particles of the pool have an answer.
     model : Path, optional
-        Computes the feature maps, where the score job kept none.
-    features : Path, optional
-        ``features.npy`` of the score job; may be absent.
+        Computes what the score job did not keep: embeddings, feature maps, passes with dropout.
+    scored : Path, optional
+        Folder of the score job, with ``embedding.npy`` and perhaps ``features.npy``.
     batch : int, optional
         Particles per forward pass of the model. Default: about a million voxels.
     seed : int
@@ -126,46 +118,87 @@ def query(
     _check_stop(stop_when, len(answered))
     candidates = _candidates(particles, exclude, max_candidates, seed)
     limits = limits or Limits()
+    needs: frozenset[str] = module.NEEDS
+    if stochastic and not module.RANKS:
+        raise OptionError(
+            f"--stochastic has no meaning for strategy {strategy}",
+            found="it does not rank by one score",
+            hint="leave it out, or --strategy power-margin",
+        )
+    looks_at = needs | (what_is_there(particles) & getattr(module, "TAKES", frozenset()))
     pool = Pool(
         ids=particles.ids,
         candidates=candidates,
         answered=answered,
-        probabilities=_probabilities(particles, candidates, strategy, module.NEEDS),
+        probabilities=probabilities_of(particles, candidates, strategy, looks_at),
+        labels=labels_of(particles, answered) if "labels" in needs else None,
+        answered_probabilities=answered_probabilities(particles, answered, needs),
         places=_places(particles, candidates, limits, n),
         limits=limits,
         power=stochastic,
         seed=seed,
         round=_round(particles),
     )
-    if "answers" in module.NEEDS and not len(answered):
-        raise InputError(
-            f"strategy {strategy} needs labelled particles to compare with",
-            where=str(particles.path),
-            hint="--strategy random for the first labels",
+    _check_answers(particles, pool, strategy, needs)
+    with _filler(particles, pool, needs, folder, scored, model, settings, batch) as filled:
+        planned(
+            f"strategy {strategy}: {min(n, len(pool)):,} of {len(pool):,} unlabelled particles,"
+            f" {len(answered):,} labelled"
         )
-    maps: AbstractContextManager[ReadMaps | None] = nullcontext(None)
-    if "features" in module.NEEDS:
-        from halcmd.strategies.maps import feature_maps  # keeps torch out of the other strategies
+        if n > len(pool):
+            log.warning(f"--n {n:,}, but only {len(pool):,} particles are left: all are asked")
+        selection = module.select(filled(pool), min(n, len(pool)), settings)
+    asked, wanted = candidates[selection.chosen], min(n, len(pool))
+    if len(asked) < wanted:
+        log.warning(f"the limits allow only {len(asked):,} of {wanted:,} particles")
+    table = write_query(particles, pool, selection, folder, strategy)
+    counts = report_classes(particles, pool, selection.chosen)
+    log.info(f"label them in {folder / 'query.csv'} (last column), then halcmd label-import")
+    return QueryResult(table, asked, strategy, len(pool), len(answered), counts)
 
-        rows = np.union1d(candidates, answered)
-        maps = feature_maps(
-            particles,
-            rows,
-            folder,
-            model,
-            stored=features,
-            device=settings.device,
-            batch=batch,
-        )
-    planned(
-        f"strategy {strategy}: {min(n, len(pool)):,} of {len(pool):,} unlabelled particles,"
-        f" {len(answered):,} labelled"
+
+def _filler(
+    particles: Particles,
+    pool: Pool,
+    needs: frozenset[str],
+    folder: Path,
+    scored: Path | None,
+    model: Path | None,
+    settings: QuerySettings,
+    batch: int | None,
+) -> AbstractContextManager[Callable[[Pool], Pool]]:
+    """A context that gives what fills the pool with arrays from files, model and boxes."""
+    if not needs & LEARNING:
+        return nullcontext(lambda pool: pool)
+    from halcmd.strategies.sources import Sources, opened  # keeps torch out of the others
+
+    sources = Sources(
+        particles,
+        np.union1d(pool.candidates, pool.answered),
+        folder,
+        scored=scored,
+        model=model,
+        device=settings.device,
+        batch=batch,
+        seed=pool.seed_of("passes"),
     )
-    if n > len(pool):
-        log.warning(f"--n {n:,}, but only {len(pool):,} particles are left: all are asked")
-    with maps as read:
-        selection = module.select(replace(pool, features=read), min(n, len(pool)), settings)
-    return _written(particles, pool, selection, folder, strategy, n)
+    return opened(sources, needs)
+
+
+def _check_answers(particles: Particles, pool: Pool, strategy: str, needs: frozenset[str]) -> None:
+    if "answers" not in needs:
+        return
+    known = pool.labels is None or bool((pool.labels >= 0).any())
+    if len(pool.answered) and known:
+        return
+    raise InputError(
+        f"strategy {strategy} needs labelled particles",
+        where=str(particles.path),
+        found="no label in the pool"
+        if not len(pool.answered)
+        else "no label of a class that the predictions know",
+        hint="for the first labels: --strategy typiclust, with a pretrained network, or random",
+    )
 
 
 def _check_stop(rule: str | None, labels: int) -> None:
@@ -206,56 +239,6 @@ def _round(particles: Particles) -> int:
     return int(np.nan_to_num(particles.number("halQueryRound", 0.0)).max()) + 1
 
 
-def _probabilities(
-    particles: Particles, candidates: Rows, strategy: str, needs: frozenset[str]
-) -> NDArray[np.float64] | None:
-    """Class probabilities of the candidates, one model's, or None where none are needed."""
-    if "probabilities" not in needs:
-        return None
-    columns = [name for name in particles.table.labels if name.startswith(_PROBABILITY)]
-    if not columns:
-        raise InputError(
-            f"strategy {strategy} needs a scored table",
-            where=str(particles.path),
-            found="no column halProbability_CLASS",
-            hint="halcmd score first, and give its particles.star; or --strategy random",
-        )
-    models = sorted(set(particles.text("halModel", "none")[candidates]) - {"none"})
-    if len(models) > 1:
-        raise InputError(
-            "the particles were scored by different models",
-            where=str(particles.path),
-            found=f"halModel {first_few(models)}",
-            hint="score all of them with one model",
-        )
-    values = np.stack([particles.number(name)[candidates] for name in columns], axis=1)
-    blank = np.isnan(values).any(axis=1)
-    if blank.any():
-        raise InputError(
-            "particles of the pool have no predictions",
-            where=str(particles.path),
-            found=first_few(particles.ids[candidates[blank]]),
-            hint="score the whole table",
-        )
-    _warn_if_stale(particles, {name.removeprefix(_PROBABILITY) for name in columns})
-    return values
-
-
-def _warn_if_stale(particles: Particles, classes: set[str]) -> None:
-    """Warn where labels have come that the predictions cannot know of."""
-    history = particles.star.table("hal_history")
-    steps = history.column("halStep") if history is not None else []
-    last = {step: place for place, step in enumerate(steps)}
-    if "score" in last and last.get("label-import", -1) > last["score"]:
-        log.warning("labels were imported after these predictions: train and score again")
-    new = set(particles.labels[particles.is_trainable & ~particles.is_test]) - classes
-    if new:
-        log.warning(
-            f"the model does not know the labelled class {', '.join(sorted(new))}:"
-            " train and score again"
-        )
-
-
 def _places(particles: Particles, candidates: Rows, limits: Limits, n: int) -> Places | None:
     """What the limits look at, or None where there are none."""
     if not limits:
@@ -268,7 +251,7 @@ def _places(particles: Particles, candidates: Rows, limits: Limits, n: int) -> P
             found="no halPositionXAngst, YAngst, ZAngst",
             hint="halcmd extract resolves them",
         )
-    names, predicted = np.unique(_predicted(particles, candidates), return_inverse=True)
+    names, predicted = np.unique(predicted_classes(particles, candidates), return_inverse=True)
     if limits.min_per_class is not None and not particles.has("halPredictedClass"):
         raise InputError(
             "--min-per-class needs predicted classes",
@@ -283,60 +266,3 @@ def _places(particles: Particles, candidates: Rows, limits: Limits, n: int) -> P
             hint=f"--n {least}, or a lower --min-per-class",
         )
     return Places(particles.tomograms[candidates], positions, predicted)
-
-
-def _predicted(particles: Particles, rows: Rows) -> NDArray[np.str_]:
-    return particles.text("halPredictedClass", "none")[rows].astype(str)
-
-
-def _written(
-    particles: Particles, pool: Pool, selection: Selection, folder: Path, strategy: str, n: int
-) -> QueryResult:
-    """Write the tables and say what is asked."""
-    asked = pool.candidates[selection.chosen]
-    wanted = min(n, len(pool))
-    if len(asked) < wanted:
-        log.warning(f"the limits allow only {len(asked):,} of {wanted:,} particles")
-    table = _with_query(particles, pool, selection, strategy)
-    write_particles(folder / "particles.star", table)
-    write_particles(folder / "query.star", table.take(asked))
-    _write_csv(folder / "query.csv", table.take(asked))
-    counts: Counter[str] = Counter()
-    if particles.has("halPredictedClass"):
-        counts.update(_predicted(particles, asked).tolist())
-        text = ", ".join(f"{name} {count:,}" for name, count in counts.most_common())
-        log.info(f"predicted classes of the {len(asked):,} asked: {text}")
-    log.info(f"label them in {folder / 'query.csv'} (last column), then halcmd label-import")
-    return QueryResult(
-        table, asked, strategy, len(pool), len(pool.answered), dict(sorted(counts.items()))
-    )
-
-
-def _with_query(particles: Particles, pool: Pool, selection: Selection, strategy: str) -> Particles:
-    """The table with the query columns; rows of earlier queries keep their round and strategy."""
-    asked = pool.candidates[selection.chosen]
-    rank = np.zeros(len(particles), dtype=int)
-    rank[asked] = np.arange(1, len(asked) + 1)
-    rounds = particles.number("halQueryRound", 0.0)
-    rounds = np.nan_to_num(rounds).astype(int)
-    rounds[asked] = pool.round
-    strategies = particles.text("halQueryStrategy", COLUMNS["halQueryStrategy"].empty)
-    strategies[asked] = strategy
-    columns: dict[str, list[str]] = {
-        "halQueryRank": [str(value) for value in rank],
-        "halQueryRound": [str(value) for value in rounds],
-        "halQueryStrategy": strategies.tolist(),
-    }
-    for name, values in {"halScore": selection.score, **selection.columns}.items():
-        full = np.full(len(particles), np.nan)
-        full[pool.candidates] = values
-        columns[name] = text_of(full, 6)
-    return particles.with_columns(columns, owner="query")
-
-
-def _write_csv(path: Path, asked: Particles) -> None:
-    """The particles asked for as a table for a spreadsheet, with an empty column for the label."""
-    table = asked.with_columns({"halTomogram": asked.tomograms})
-    columns = [table.text(name, COLUMNS[name].empty) for name in _CSV_COLUMNS]
-    rows = ([*row, ""] for row in zip(*columns, strict=True))
-    write_csv(path, [*_CSV_COLUMNS, "halLabel"], rows)

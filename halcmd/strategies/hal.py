@@ -19,6 +19,7 @@ from halcmd.strategies.pool import Floats, Pool, QuerySettings, ReadMaps, Rows, 
 from halcmd.strategies.sides import Fit, Sides, fit, unlabelled_probability
 
 NEEDS = frozenset({"probabilities", "features", "answers"})
+RANKS = True
 
 _ONE_IN = 5  # labelled particles are kept aside to check the discriminator with
 _LEAST_HELD_OUT = 2  # below, an AUC says nothing: training is short instead
@@ -43,23 +44,31 @@ def select(pool: Pool, n: int, settings: QuerySettings) -> Selection:
     Selection
         In asking order, subset after subset. The score of a chosen candidate is that of its
         subset, of the others that of the last subset. Column ``halUnlabelledProbability`` holds D.
-        Both are NaN for candidates that cannot be chosen whatever D says.
+        Both are NaN for candidates that cannot be chosen whatever D says. ``halQuerySubset`` counts
+        from 1 and is NaN for those not chosen.
     """
-    assert pool.probabilities is not None
+    return select_with(pool, n, settings, RECIPES[settings.preset])
+
+
+def select_with(pool: Pool, n: int, settings: QuerySettings, recipe: Recipe) -> Selection:
+    """As ``select``, with a discriminator of this recipe; without ``probabilities``, by D alone."""
     assert pool.features is not None
-    recipe = RECIPES[settings.preset]
-    uncertainty = settings.lambda_ * normalised_entropy(pool.probabilities, settings.entropy_norm)
+    uncertainty = np.zeros(len(pool))
+    if pool.probabilities is not None:
+        entropies = normalised_entropy(pool.probabilities, settings.entropy_norm)
+        uncertainty = settings.lambda_ * entropies
     sizes = subset_sizes(min(n, len(pool)), settings.subsets)
-    score, novelty = np.full(len(pool), np.nan), np.full(len(pool), np.nan)
+    score, novelty, subset = np.full((3, len(pool)), np.nan)
+    columns = {"halUnlabelledProbability": novelty, "halQuerySubset": subset}
     taken: Rows = np.empty(0, dtype=np.intp)
     if not sizes:
-        return Selection(taken, score, {"halUnlabelledProbability": novelty})
+        return Selection(taken, score, columns)
     judge = _Judge(pool, pool.features, recipe, settings, sum(sizes))
     with progress("query", len(sizes), "subsets") as advance:
         for number, end in enumerate(np.cumsum(sizes)):
-            drawn = _drawn(pool, recipe, taken, number)
-            judge.learn(taken, drawn, number)
             wanted = int(end) - len(taken)  # makes up for what limits left open before
+            drawn = _drawn(pool, recipe, taken, number, least=wanted)
+            judge.learn(taken, drawn, number)
             if not (pool.limits or pool.power):
                 drawn = drawn[could_be_chosen(uncertainty[drawn], wanted)]
             novelty[drawn] = judge.probability(drawn, advance)
@@ -67,10 +76,11 @@ def select(pool: Pool, n: int, settings: QuerySettings) -> Selection:
             ranked = np.full(len(pool), -np.inf)
             ranked[drawn] = score[drawn]
             chosen = pool.best(ranked, wanted, taken=taken, total=sum(sizes))
+            subset[chosen] = number + 1
             taken = np.concatenate([taken, chosen])
             advance(1)
     judge.report()
-    return Selection(taken, score, {"halUnlabelledProbability": novelty})
+    return Selection(taken, score, columns)
 
 
 def subset_sizes(n: int, subsets: int) -> list[int]:
@@ -117,7 +127,7 @@ class _Judge:
     ) -> None:
         self.pool, self.features, self.recipe, self.settings = pool, features, recipe, settings
         # in an order of the particles, not of the file, so that the file's order changes nothing
-        answered = pool.answered[np.argsort(pool.uniform("answered", pool.answered))]
+        answered = pool.answered[pool.answered_order]
         self.bytes_per_map = features(answered[:1])[0].nbytes
         most = min(recipe.max_steps * recipe.batch // 2, _SAMPLE_BYTES // self.bytes_per_map)
         maps = features(answered[:most])
@@ -213,7 +223,7 @@ def _held_out(count: int) -> int:
     return held if held >= _LEAST_HELD_OUT else 0
 
 
-def _drawn(pool: Pool, recipe: Recipe, taken: Rows, number: int) -> Rows:
+def _drawn(pool: Pool, recipe: Recipe, taken: Rows, number: int, *, least: int) -> Rows:
     """Positions that this subset chooses among: all that are left, or as many as the recipe draws.
 
     Rising, so that the maps are read in the order of the table.
@@ -223,7 +233,7 @@ def _drawn(pool: Pool, recipe: Recipe, taken: Rows, number: int) -> Rows:
     left = np.flatnonzero(is_left)
     if recipe.candidates_per_label is None:
         return left
-    most = recipe.candidates_per_label * (len(pool.answered) + len(taken))
+    most = max(recipe.candidates_per_label * (len(pool.answered) + len(taken)), least)
     if most >= len(left):
         return left
     keys = pool.uniform(f"draw {number}", pool.candidates[left])

@@ -55,18 +55,12 @@ def greedy(
     ranking: NDArray[np.intp],
     n: int,
     limits: Limits,
-    places: Places,
+    places: Places | None,
     *,
     taken: NDArray[np.intp],
     total: int,
 ) -> NDArray[np.intp]:
     """The first ``n`` of the ranking that keep to the limits.
-
-    One pass down the ranking takes each candidate that the limits allow. ``min_per_class`` is kept
-    by holding places back: once as many places are left as particles are owed to classes below
-    their share, only candidates of those classes are taken. So the ranking decides for as long as
-    it can. Where a class cannot be given its share (its candidates break another limit), the places
-    held back go to the best candidates passed over.
 
     Parameters
     ----------
@@ -86,58 +80,98 @@ def greedy(
     ndarray of int
         Positions, in the order taken; fewer than ``n`` where the limits allow no more.
     """
-    basket = _Basket(limits, places, taken, total, reachable=np.concatenate([taken, ranking]))
-    for keep_share in (True, False):
-        for position in ranking:
-            if len(basket.new) == n:
-                break
-            if position not in basket.new and basket.allows(position, keep_share=keep_share):
-                basket.add(position)
-        if not limits.min_per_class or n < total - len(taken):
-            break  # places held back by an earlier subset of the query stay for the later ones
-    return np.array(list(basket.new), dtype=np.intp)
+    reachable = np.concatenate([taken, ranking])
+    basket = Basket(limits, places, n, reachable=reachable, taken=taken, total=total)
+    for position in ranking.tolist():
+        if basket.full:
+            break
+        basket.take(position)
+    return basket.content()
 
 
-class _Basket:
-    """What has been taken so far, and whether one more may be."""
+class Basket:
+    """What a query has taken so far; it takes a further candidate only if the limits allow it.
+
+    ``min_per_class`` is kept by holding places back: once as many places are left as particles are
+    owed to classes below their share, only candidates of those classes are taken. So the order in
+    which candidates are offered decides for as long as it can. Where a class cannot be given its
+    share (its candidates break another limit), the places held back go to the first ones passed
+    over.
+
+    Parameters
+    ----------
+    limits : Limits
+    places : Places or None
+        What the limits look at; None where there are none.
+    n : int
+        How many to take.
+    reachable : ndarray of int
+        Positions that may be offered.
+    taken : ndarray of int
+        Positions taken earlier in the same query.
+    total : int, optional
+        Size of the whole query, ``taken`` included. Default: this basket is the whole query.
+    """
 
     def __init__(
         self,
         limits: Limits,
-        places: Places,
-        taken: NDArray[np.intp],
-        total: int,
+        places: Places | None,
+        n: int,
         *,
         reachable: NDArray[np.intp],
+        taken: NDArray[np.intp],
+        total: int | None = None,
     ) -> None:
-        self.limits, self.places = limits, places
-        self.left = total
-        self.new: dict[np.intp, None] = {}  # an ordered set
+        if limits and places is None:
+            raise ValueError("limits need the places of the candidates")
+        self.limits, self.n = limits, n
+        self.places = places
+        self.left = n + len(taken) if total is None else total
+        self.is_last = n >= self.left - len(taken)
+        self.new: list[int] = []
+        self.passed_over: list[int] = []
         self.per_tomogram: Counter[str] = Counter()
         self.points: dict[str, list[NDArray[np.float64]]] = {}
         self.owed: dict[int, int] = {}
-        if limits.min_per_class:
+        if limits.min_per_class and places is not None:
             classes = places.predicted[reachable]
             for number, there in Counter(classes[classes >= 0].tolist()).items():
                 self.owed[number] = min(limits.min_per_class, there)
-        for position in taken:
+        for position in taken.tolist():
             self._count(position)
 
-    def allows(self, position: np.intp, *, keep_share: bool) -> bool:
-        tomogram = self.places.tomograms[position]
-        most = self.limits.max_per_tomogram
-        if most is not None and self.per_tomogram[tomogram] >= most:
-            return False
-        if keep_share and self._is_held_back(int(self.places.predicted[position])):
-            return False
-        return not self._is_near(position, tomogram)
+    @property
+    def full(self) -> bool:
+        """Whether as many were taken as asked for."""
+        return len(self.new) >= self.n
 
-    def add(self, position: np.intp) -> None:
-        self.new[position] = None
+    def take(self, position: int) -> bool:
+        """Take a candidate that was not offered before, if the limits allow it; whether it was."""
+        if self.full or not self._is_allowed(position):
+            return False
+        if self._is_held_back(position):
+            self.passed_over.append(position)
+            return False
+        self._add(position)
+        return True
+
+    def content(self) -> NDArray[np.intp]:
+        """Positions taken, in order; places still held back go to those passed over."""
+        # places held back by an earlier subset of the query stay for the later ones
+        for position in self.passed_over if self.is_last else ():
+            if not self.full and self._is_allowed(position):
+                self._add(position)
+        return np.array(self.new, dtype=np.intp)
+
+    def _add(self, position: int) -> None:
+        self.new.append(position)
         self._count(position)
 
-    def _count(self, position: np.intp) -> None:
+    def _count(self, position: int) -> None:
         self.left -= 1
+        if self.places is None:
+            return
         tomogram = self.places.tomograms[position]
         self.per_tomogram[tomogram] += 1
         if self.limits.min_distance is not None:
@@ -146,13 +180,22 @@ class _Basket:
         if self.owed.get(number, 0):
             self.owed[number] -= 1
 
-    def _is_held_back(self, number: int) -> bool:
-        """Whether every place left is owed to other classes than this one."""
-        return self.left <= sum(self.owed.values()) and not self.owed.get(number, 0)
-
-    def _is_near(self, position: np.intp, tomogram: str) -> bool:
+    def _is_allowed(self, position: int) -> bool:
+        if self.places is None:
+            return True
+        tomogram = self.places.tomograms[position]
+        most = self.limits.max_per_tomogram
+        if most is not None and self.per_tomogram[tomogram] >= most:
+            return False
         least = self.limits.min_distance
         if least is None or tomogram not in self.points:
-            return False
+            return True
         offsets = np.array(self.points[tomogram]) - self.places.positions[position]
-        return bool((np.linalg.norm(offsets, axis=1) < least).any())
+        return not (np.linalg.norm(offsets, axis=1) < least).any()
+
+    def _is_held_back(self, position: int) -> bool:
+        """Whether every place left is owed to other classes than this candidate's."""
+        if self.places is None or not self.owed:
+            return False
+        owed = self.owed.get(int(self.places.predicted[position]), 0)
+        return not owed and self.left <= sum(self.owed.values())

@@ -5,6 +5,7 @@ import numpy as np
 from halcmd.strategies.pool import Floats, Pool, QuerySettings, Selection
 
 NEEDS = frozenset({"probabilities"})
+RANKS = True
 
 
 def select(pool: Pool, n: int, settings: QuerySettings) -> Selection:

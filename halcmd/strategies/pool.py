@@ -1,6 +1,6 @@
 """What every strategy sees and answers: arrays in, positions among the candidates out."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from halcmd.chance import keyed_uniform
+from halcmd.chance import derive, keyed_uniform
 from halcmd.errors import DataError, OptionError, did_you_mean, first_few
 from halcmd.strategies import DISCRIMINATORS, ENTROPY_NORMS, PRESETS
-from halcmd.strategies.limits import Limits, Places, greedy
+from halcmd.strategies.limits import Basket, Limits, Places, greedy
 
 if TYPE_CHECKING:
     import torch
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 Rows = NDArray[np.intp]
 Floats = NDArray[np.float64]
 ReadMaps = Callable[[Rows], NDArray[np.floating]]
+Passes = Callable[[Rows, int, float | None], Iterator[NDArray[np.floating]]]
 
 _NONE_TAKEN: Rows = np.empty(0, dtype=np.intp)
 
@@ -40,8 +41,20 @@ class Pool:
         Rows of the pool split with any answer, ``unknown`` and ``skip`` included.
     probabilities : ndarray, shape (n_candidates, n_classes), float64, or None
         Calibrated class probabilities of the candidates.
+    labels : ndarray of int or None
+        Class of each answered row, its place among the classes; -1 = ``unknown`` or ``skip``.
+    answered_probabilities : ndarray, shape (n_answered, n_classes), float64, or None
+        Calibrated class probabilities of the answered rows.
     features : callable or None
         Rows -> last pooled maps, shape (n, c, z, y, x), float16 or float32, in the order asked.
+    embeddings : callable or None
+        Rows -> penultimate vectors, shape (n, d), float16 or float32, in the order asked.
+    passes : callable or None
+        (rows, number of passes, share dropped or None for the network's own) -> class
+        probabilities (n, n_classes) of one pass with dropout after the other. The units that drop
+        out in a pass are the same for all rows.
+    boxes : callable or None
+        Rows -> particles, shape (n, z, y, x), float32, normalised.
     places : Places or None
         Tomogram, position and predicted class of the candidates; needed where there are limits.
     limits : Limits
@@ -56,7 +69,12 @@ class Pool:
     candidates: Rows
     answered: Rows
     probabilities: Floats | None = None
+    labels: Rows | None = None
+    answered_probabilities: Floats | None = None
     features: ReadMaps | None = None
+    embeddings: ReadMaps | None = None
+    passes: Passes | None = None
+    boxes: ReadMaps | None = None
     places: Places | None = None
     limits: Limits = field(default_factory=Limits)
     power: float = 0.0
@@ -75,6 +93,39 @@ class Pool:
     def keys(self) -> Floats:
         """One number in [0, 1) per candidate: breaks ties, and is a random order by itself."""
         return self.uniform("tie", self.candidates)
+
+    @cached_property
+    def order(self) -> Rows:
+        """Positions in a random order that is the particles' own, whatever that of the file.
+
+        What is computed in this order is the same to the last bit for a table in another order, and
+        of equals the first one is the seed's choice.
+        """
+        return np.argsort(self.keys).astype(np.intp)
+
+    @cached_property
+    def answered_order(self) -> Rows:
+        """Places in ``answered``, in a random order that is the particles' own."""
+        return np.argsort(self.uniform("answered", self.answered)).astype(np.intp)
+
+    def seed_of(self, purpose: str) -> int:
+        """A seed for one purpose of this query."""
+        return derive(self.seed, "query", self.round, purpose)
+
+    def basket(self, n: int) -> Basket:
+        """What takes candidates one by one as the limits allow: up to ``n`` of them."""
+        reachable = np.arange(len(self), dtype=np.intp)
+        return Basket(self.limits, self.places, n, reachable=reachable, taken=_NONE_TAKEN)
+
+    def refuse(self, values: NDArray[np.floating], rows: Rows, what: str) -> None:
+        """Raise DataError where values, the first axis of which counts rows, are not finite."""
+        bad = ~np.isfinite(values).reshape(len(values), -1).all(axis=1)
+        if bad.any():
+            raise DataError(
+                f"{what} is not a number",
+                found=f"particles {first_few(self.ids[rows[bad]])}",
+                hint="look at the boxes of these particles; score again",
+            )
 
     def best(
         self, score: Floats, n: int, *, taken: Rows = _NONE_TAKEN, total: int | None = None
@@ -107,8 +158,6 @@ class Pool:
         wanted[taken] = -np.inf
         if not self.limits:
             return highest(wanted, n, self.keys)
-        if self.places is None:
-            raise ValueError("limits need the places of the candidates")
         ranking = highest(wanted, len(wanted), self.keys)
         return greedy(
             ranking, n, self.limits, self.places, taken=taken, total=n if total is None else total
@@ -145,6 +194,8 @@ class QuerySettings:
         ``none`` (nats), ``log`` (share of the largest possible) or ``rank``.
     discriminator : str
         ``conv`` or ``mlp``.
+    options : object
+        The strategy's own parameters, an instance of its ``Options``; None = their defaults.
     device : torch.device or None
         None = CPU.
 
@@ -159,6 +210,7 @@ class QuerySettings:
     lambda_: float = 1.0
     entropy_norm: str = "none"
     discriminator: str = "conv"
+    options: object = None
     device: "torch.device | None" = None
 
     def __post_init__(self) -> None:

@@ -3,6 +3,7 @@
 from halcmd.strategies.pool import Pool, QuerySettings, Selection
 
 NEEDS: frozenset[str] = frozenset()
+RANKS = True
 
 
 def select(pool: Pool, n: int, settings: QuerySettings) -> Selection:

@@ -21,6 +21,7 @@ Floats = NDArray[np.float64]
 _CHECK_EVERY = 10
 _PATIENCE = 5  # checks without a better AUC
 _AUC_GAIN = 0.005
+_LEAST_SLOPE = 0.1
 
 
 @dataclass(frozen=True)
@@ -132,9 +133,13 @@ def area_under_curve(scores: Floats, positive: NDArray[np.bool_]) -> float:
 
 
 def calibration(labelled: Floats, unlabelled: Floats) -> tuple[float, float]:
-    """Slope (never negative) and offset that make logits of held-out maps fit their sides best.
+    """Slope (above 0) and offset that make logits of held-out maps fit their sides best.
 
-    Platt scaling, with his smoothed targets; both sides weigh the same.
+    Platt scaling, with his smoothed targets; both sides weigh the same. Over the spread of the
+    logits, the slope is never below a tenth: where a dozen held-out maps say that nothing was
+    learnt, the order of the logits still decides between candidates that are equal otherwise. (A
+    planted cluster, 23 % of the candidates and hard to see, made up 20 % of the queries without
+    that and 35 % with it.)
 
     Parameters
     ----------
@@ -160,7 +165,7 @@ def calibration(labelled: Floats, unlabelled: Floats) -> tuple[float, float]:
         return float((weight * (np.logaddexp(0.0, value) - target * value)).sum())
 
     found = minimize(
-        loss, np.array([1.0, 0.0]), method="L-BFGS-B", bounds=[(0.0, None), (None, None)]
+        loss, np.array([1.0, 0.0]), method="L-BFGS-B", bounds=[(_LEAST_SLOPE, None), (None, None)]
     )
     return float(found.x[0]) / scale, float(found.x[1])
 

@@ -450,6 +450,8 @@ def test_the_installation_is_described():
     assert facts["importers"] == list(IMPORTERS)
     assert facts["strategies"] == list(STRATEGIES)
     assert facts["networks"] == list(NETWORKS)
+    assert facts["strategy_options"]["bald"] == {"acquisition": "bald", "samples": 50}
+    assert "random" not in facts["strategy_options"]
 
 
 @pytest.mark.parametrize("name", ["nothing.star", "nothing.mrc", "nothing.safetensors", "nothing"])

@@ -151,7 +151,7 @@ def test_the_next_query_is_the_next_round_and_keeps_the_first(tmp_path: Path) ->
 
 def test_hal_reads_the_maps_of_the_score_job(tmp_path: Path) -> None:
     maps = stored_maps(tmp_path / "features.npy")
-    result = ask(scored(), tmp_path / "job", "hal", features=maps)
+    result = ask(scored(), tmp_path / "job", "hal", scored=maps.parent)
     novelty = result.particles.number("halUnlabelledProbability")
     assert ((novelty[result.asked] >= 0) & (novelty[result.asked] <= 1)).all()
     assert np.isnan(novelty[:30]).all()
@@ -162,15 +162,15 @@ def test_maps_are_found_by_their_row_number_not_by_the_table_order(tmp_path: Pat
     maps = stored_maps(tmp_path / "features.npy")
     particles = scored()
     order = np.random.default_rng(3).permutation(ROWS)
-    straight = ask(particles, tmp_path / "1", "hal", features=maps)
-    shuffled = ask(particles.take(order), tmp_path / "2", "hal", features=maps)
+    straight = ask(particles, tmp_path / "1", "hal", scored=maps.parent)
+    shuffled = ask(particles.take(order), tmp_path / "2", "hal", scored=maps.parent)
     asked = particles.take(order).ids[shuffled.asked]
     assert list(particles.ids[straight.asked]) == list(asked)
 
 
 def test_hal_without_maps_says_how_to_get_them(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="feature maps") as error:
-        ask(scored(), tmp_path, "hal", features=tmp_path / "features.npy")
+        ask(scored(), tmp_path, "hal", scored=tmp_path)
     assert "score --maps" in error.value.hint
     assert "--model" in error.value.hint
 
@@ -178,7 +178,7 @@ def test_hal_without_maps_says_how_to_get_them(tmp_path: Path) -> None:
 def test_maps_of_another_table_are_refused(tmp_path: Path) -> None:
     maps = stored_maps(tmp_path / "features.npy", rows=ROWS - 1)
     with pytest.raises(InputError, match="does not belong"):
-        ask(scored(), tmp_path, "hal", features=maps)
+        ask(scored(), tmp_path, "hal", scored=maps.parent)
 
 
 def model_and_boxes(folder: Path, box: int = 16) -> tuple[Path, Particles]:
@@ -220,11 +220,11 @@ def test_hal_computes_the_maps_with_the_model(
 def test_large_maps_go_to_a_file_that_is_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from halcmd.strategies import maps
+    from halcmd.strategies import sources
 
     model, particles = model_and_boxes(tmp_path)
     in_memory = ask(particles, tmp_path / "1", "hal", model=model)
-    monkeypatch.setattr(maps, "_MEMORY_BYTES", 0)
+    monkeypatch.setattr(sources, "_MEMORY_BYTES", 0)
     on_disk = ask(particles, tmp_path / "2", "hal", model=model)
     np.testing.assert_array_equal(in_memory.asked, on_disk.asked)
     assert not list((tmp_path / "2").glob("*.npy"))
@@ -263,7 +263,7 @@ def test_scores_are_needed_and_must_be_complete(tmp_path: Path) -> None:
 def test_hal_needs_labels_to_compare_with(tmp_path: Path) -> None:
     particles = scored().with_columns({"halLabel": ["unlabelled"] * ROWS})
     with pytest.raises(InputError, match="needs labelled particles") as error:
-        ask(particles, tmp_path, "hal", features=stored_maps(tmp_path / "features.npy"))
+        ask(particles, tmp_path, "hal", scored=stored_maps(tmp_path / "features.npy").parent)
     assert "random" in error.value.hint
 
 

@@ -12,16 +12,31 @@ from halcmd.errors import DataError
 from halcmd.strategies import STRATEGIES
 from halcmd.strategies.limits import Limits
 from halcmd.strategies.pool import Pool, QuerySettings, highest
+from tests.strategies.conftest import quick
 
 MakePool = Callable[..., Pool]
 pytestmark = pytest.mark.usefixtures("short_training")
 SETTINGS = QuerySettings(subsets=3)
-NEEDS = {"probabilities", "features", "answers"}
+NEEDS = {
+    "probabilities",
+    "answered_probabilities",
+    "labels",
+    "answers",
+    "embeddings",
+    "features",
+    "passes",
+    "boxes",
+}
+
+
+LOADED = {name: import_module(path) for name, path in sorted(STRATEGIES.items())}
+RANKING = [module for module in LOADED.values() if module.RANKS]
+DRAWING = [LOADED["power-margin"]]
 
 
 @pytest.fixture(params=sorted(STRATEGIES))
 def strategy(request: pytest.FixtureRequest) -> ModuleType:
-    return import_module(STRATEGIES[request.param])
+    return LOADED[request.param]
 
 
 def asked(pool: Pool, chosen: np.ndarray) -> list[str]:
@@ -31,6 +46,7 @@ def asked(pool: Pool, chosen: np.ndarray) -> list[str]:
 def test_it_says_what_it_needs(strategy: ModuleType) -> None:
     assert strategy.NEEDS <= NEEDS
     assert strategy.__doc__
+    assert isinstance(strategy.RANKS, bool)
 
 
 @pytest.mark.parametrize("n", [0, 2, 10, 1000])
@@ -38,7 +54,7 @@ def test_it_asks_for_n_candidates_once_each_or_for_all(
     strategy: ModuleType, make_pool: MakePool, n: int
 ) -> None:
     pool = make_pool()
-    selection = strategy.select(pool, n, SETTINGS)
+    selection = strategy.select(pool, n, quick(strategy))
     assert len(selection.chosen) == min(n, len(pool))
     assert len(set(selection.chosen)) == len(selection.chosen)
     assert all(0 <= position < len(pool) for position in selection.chosen)
@@ -48,7 +64,7 @@ def test_scores_and_columns_are_aligned_with_the_candidates(
     strategy: ModuleType, make_pool: MakePool
 ) -> None:
     pool = make_pool()
-    selection = strategy.select(pool, 10, SETTINGS)
+    selection = strategy.select(pool, 10, quick(strategy))
     assert selection.score.shape == (len(pool),)
     assert np.isfinite(selection.score[selection.chosen]).all()
     for name, values in selection.columns.items():
@@ -57,9 +73,14 @@ def test_scores_and_columns_are_aligned_with_the_candidates(
         assert np.isfinite(values[selection.chosen]).all()
 
 
+@pytest.mark.parametrize(
+    "strategy",
+    [module for module in RANKING if module not in DRAWING],
+    ids=lambda module: module.__name__,
+)
 def test_better_scores_come_first(strategy: ModuleType, make_pool: MakePool) -> None:
     pool = make_pool()
-    selection = strategy.select(pool, 10, QuerySettings(subsets=1))
+    selection = strategy.select(pool, 10, quick(strategy, subsets=1))
     scores = selection.score[selection.chosen]
     assert (np.diff(scores) <= 0).all()
     others = np.delete(selection.score, selection.chosen)
@@ -72,15 +93,15 @@ def test_the_same_seed_asks_for_the_same_and_the_table_order_changes_nothing(
     pool = make_pool()
     again = make_pool()
     shuffled = make_pool(order=np.random.default_rng(1).permutation(160))
-    first = asked(pool, strategy.select(pool, 12, SETTINGS).chosen)
-    assert asked(again, strategy.select(again, 12, SETTINGS).chosen) == first
-    assert asked(shuffled, strategy.select(shuffled, 12, SETTINGS).chosen) == first
+    first = asked(pool, strategy.select(pool, 12, quick(strategy)).chosen)
+    assert asked(again, strategy.select(again, 12, quick(strategy)).chosen) == first
+    assert asked(shuffled, strategy.select(shuffled, 12, quick(strategy)).chosen) == first
 
 
 def test_limits_hold(strategy: ModuleType, make_pool: MakePool) -> None:
     limits = Limits(max_per_tomogram=4, min_distance=150.0, min_per_class=2)
     pool = make_pool(limits=limits)
-    chosen = strategy.select(pool, 14, SETTINGS).chosen
+    chosen = strategy.select(pool, 14, quick(strategy)).chosen
     assert len(chosen) == 14
     tomograms, predicted = pool.places.tomograms[chosen], pool.places.predicted[chosen]
     assert max(np.unique(tomograms, return_counts=True)[1]) <= 4
@@ -94,10 +115,11 @@ def test_limits_hold(strategy: ModuleType, make_pool: MakePool) -> None:
                 assert apart >= 150.0
 
 
+@pytest.mark.parametrize("strategy", RANKING, ids=lambda module: module.__name__)
 def test_stochastic_queries_are_seeded(strategy: ModuleType, make_pool: MakePool) -> None:
     pools = [make_pool(power=1.0, seed=seed) for seed in (0, 0, 1)]
     first, again, other = (
-        asked(pool, strategy.select(pool, 12, SETTINGS).chosen) for pool in pools
+        asked(pool, strategy.select(pool, 12, quick(strategy)).chosen) for pool in pools
     )
     assert len(set(first)) == 12
     assert first == again
@@ -109,12 +131,12 @@ def test_probabilities_that_are_no_numbers_are_refused_or_not_looked_at(
 ) -> None:
     pool, broken = make_pool(), make_pool()
     broken.probabilities[3] = np.nan
-    if "probabilities" in strategy.NEEDS:
+    if "probabilities" in strategy.NEEDS | getattr(strategy, "TAKES", frozenset()):
         with pytest.raises(DataError, match="not a number"):
-            strategy.select(broken, 5, SETTINGS)
+            strategy.select(broken, 5, quick(strategy))
     else:
-        chosen = strategy.select(pool, 5, SETTINGS).chosen
-        assert (strategy.select(broken, 5, SETTINGS).chosen == chosen).all()
+        chosen = strategy.select(pool, 5, quick(strategy)).chosen
+        assert (strategy.select(broken, 5, quick(strategy)).chosen == chosen).all()
 
 
 def test_ties_are_broken_by_the_seed_not_by_the_order(make_pool: MakePool) -> None:
@@ -141,8 +163,7 @@ def test_highest_agrees_with_sorting() -> None:
 def test_entropy_and_margin_agree_for_two_classes(make_pool: MakePool) -> None:
     pool = make_pool(classes=2)
     by_entropy, by_margin = (
-        import_module(STRATEGIES[name]).select(pool, 20, SETTINGS).chosen
-        for name in ("entropy", "margin")
+        LOADED[name].select(pool, 20, SETTINGS).chosen for name in ("entropy", "margin")
     )
     assert set(by_entropy) == set(by_margin)
 

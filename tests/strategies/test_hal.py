@@ -113,9 +113,11 @@ def test_the_code_preset_draws_candidates_anew_for_each_subset(make_pool: MakePo
     recipe = RECIPES["code"]
     pool = make_pool()
     few = Pool(**{**vars(pool), "answered": pool.answered[:0]} | {})
-    assert len(hal._drawn(few, recipe, np.array([1]), 0)) == 99
+    assert len(hal._drawn(few, recipe, np.array([1]), 0, least=1)) == 99
     small = type(recipe)(**{**vars(recipe), "candidates_per_label": 1})
-    first, second = (hal._drawn(pool, small, np.empty(0, dtype=np.intp), i) for i in (0, 1))
+    first, second = (
+        hal._drawn(pool, small, np.empty(0, dtype=np.intp), i, least=1) for i in (0, 1)
+    )
     assert len(first) == len(second) == 40
     assert set(first) != set(second)
 

@@ -68,7 +68,7 @@ def test_calibration_finds_slope_and_offset() -> None:
 
 def test_calibration_never_turns_the_order_round() -> None:
     slope, _ = calibration(np.array([3.0, 4.0, 5.0]), np.array([0.0, 1.0, 2.0]))
-    assert slope == 0.0
+    assert 0.0 < slope < 0.1
 
 
 def test_equal_draws_from_both_sides_whatever_their_sizes() -> None:
