@@ -103,10 +103,14 @@ def ask(table: Particles, job: Path, strategy: str, **options: Any) -> QueryResu
 def test_every_strategy_asks_and_explains(job: Path, strategy: str) -> None:
     model = write_net(job, "compact", 24, CLASSES)
     name = load_model(model, device=CPU).hash
-    result = ask(with_boxes(scored(name), job), job, strategy, model=model)
+    not_these = scored(name).ids[30:40]
+    lines = ["halParticleId", *not_these]
+    (job / "exclude.csv").write_text("\n".join(lines) + "\n")
+    particles = with_boxes(scored(name), job)
+    result = ask(particles, job, strategy, model=model, exclude=job / "exclude.csv")
     asked = result.particles.take(result.asked)
     assert len(set(result.asked)) == 6
-    assert set(result.asked) <= set(range(30, ROWS))
+    assert set(result.asked) <= set(range(40, ROWS))
     assert asked.text("halQueryRank").tolist() == [str(rank) for rank in range(1, 7)]
     assert np.isfinite(asked.number("halScore")).all()
     if strategy in {"hal", "dal"}:

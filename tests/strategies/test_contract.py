@@ -1,6 +1,7 @@
 """What every strategy promises, whatever it ranks by."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import import_module
 from types import ModuleType
 
@@ -49,7 +50,7 @@ def test_it_says_what_it_needs(strategy: ModuleType) -> None:
     assert isinstance(strategy.RANKS, bool)
 
 
-@pytest.mark.parametrize("n", [0, 2, 10, 1000])
+@pytest.mark.parametrize("n", [0, 1, 2, 10, 1000])
 def test_it_asks_for_n_candidates_once_each_or_for_all(
     strategy: ModuleType, make_pool: MakePool, n: int
 ) -> None:
@@ -132,6 +133,29 @@ def test_probabilities_that_are_no_numbers_are_refused_or_not_looked_at(
     pool, broken = make_pool(), make_pool()
     broken.probabilities[3] = np.nan
     if "probabilities" in strategy.NEEDS | getattr(strategy, "TAKES", frozenset()):
+        with pytest.raises(DataError, match="not a number"):
+            strategy.select(broken, 5, quick(strategy))
+    else:
+        chosen = strategy.select(pool, 5, quick(strategy)).chosen
+        assert (strategy.select(broken, 5, quick(strategy)).chosen == chosen).all()
+
+
+@pytest.mark.parametrize("need", ["embeddings", "features", "boxes"])
+def test_arrays_that_are_no_numbers_are_refused_or_not_looked_at(
+    strategy: ModuleType, make_pool: MakePool, need: str
+) -> None:
+    pool = make_pool()
+    if hasattr(strategy, "TAKES"):
+        pool = replace(pool, probabilities=None)
+    read = getattr(pool, need)
+
+    def with_a_hole(rows: np.ndarray) -> np.ndarray:
+        values = np.array(read(rows))
+        values[rows == pool.candidates[3]] = np.nan
+        return values
+
+    broken = replace(pool, **{need: with_a_hole})
+    if need in strategy.NEEDS:
         with pytest.raises(DataError, match="not a number"):
             strategy.select(broken, 5, quick(strategy))
     else:

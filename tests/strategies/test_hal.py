@@ -155,3 +155,36 @@ def test_each_preset_has_a_recipe() -> None:
 def test_a_wrong_setting_is_refused(settings: dict[str, object]) -> None:
     with pytest.raises(OptionError):
         QuerySettings(**settings)
+
+
+@pytest.mark.parametrize(
+    ("total", "initial", "asked", "subsets", "queries", "labelled"),
+    [(23_000, 690, 800, 20, 4, 3_890), (1_800, 54, 32, 4, 5, 214)],
+    ids=["S1", "R1a"],
+)
+@pytest.mark.usefixtures("short_training")
+def test_the_code_preset_counts_labels_as_the_paper(
+    total: int, initial: int, asked: int, subsets: int, queries: int, labelled: int
+) -> None:
+    """16.91 % and 11.89 % of all particles, the test quarter included, as the text states."""
+    rng = np.random.default_rng(0)
+    count = round(0.75 * total)
+    maps = rng.normal(size=(count, 1, 2, 2, 2)).astype(np.float16)
+    rows = rng.dirichlet(np.ones(10), count)
+    is_answered = np.zeros(count, dtype=bool)
+    is_answered[rng.permutation(count)[:initial]] = True
+    for number in range(queries):
+        candidates = np.flatnonzero(~is_answered)
+        pool = Pool(
+            ids=np.arange(count).astype(str).astype(object),
+            candidates=candidates,
+            answered=np.flatnonzero(is_answered),
+            probabilities=rows[candidates],
+            features=lambda wanted: maps[wanted],
+            round=number + 1,
+        )
+        found = hal.select(pool, asked, QuerySettings(preset="code", subsets=subsets))
+        sizes = np.unique(found.columns["halQuerySubset"][found.chosen], return_counts=True)[1]
+        assert sizes.tolist() == [asked // subsets] * subsets
+        is_answered[candidates[found.chosen]] = True
+    assert is_answered.sum() == labelled
