@@ -40,8 +40,8 @@ def select(pool: Pool, n: int, settings: QuerySettings) -> Selection:
     assert pool.probabilities is not None
     rows = pool.candidates[pool.order]
     pool.refuse(pool.probabilities, pool.candidates, "a probability")
-    errors = errors_of(pool.probabilities[pool.order])
     vectors = vectors_of(pool, rows)
+    errors = errors_of(pool.probabilities[pool.order]).astype(vectors.dtype, copy=False)
     lengths = (errors * errors).sum(axis=1) * (vectors * vectors).sum(axis=1)
 
     draw = drawn(np.random.default_rng(pool.seed_of("badge")))
@@ -54,7 +54,7 @@ def select(pool: Pool, n: int, settings: QuerySettings) -> Selection:
     chosen, squared = one_after_another(
         pool,
         n,
-        np.full(len(pool), np.inf, dtype=np.float32),
+        np.full(len(pool), np.inf, dtype=vectors.dtype),
         lambda place: gradient_distances(errors, vectors, lengths, place),
         following,
     )
@@ -65,7 +65,7 @@ def select(pool: Pool, n: int, settings: QuerySettings) -> Selection:
 
 def errors_of(probabilities: Floats) -> Vectors:
     """``p - onehot(argmax p)`` of each row."""
-    errors = probabilities.astype(np.float32)
+    errors = probabilities.copy()
     errors[np.arange(len(errors)), probabilities.argmax(axis=1)] -= 1.0
     return errors
 

@@ -16,13 +16,13 @@ _MOST_STEPS = 150
 
 
 def cluster(
-    vectors: NDArray[np.float32], n_clusters: int, *, seed: int
-) -> tuple[Rows, NDArray[np.float32]]:
+    vectors: NDArray[np.floating], n_clusters: int, *, seed: int
+) -> tuple[Rows, NDArray[np.floating]]:
     """The cluster of each vector, and the centres.
 
     Parameters
     ----------
-    vectors : ndarray, shape (n, d), float32
+    vectors : ndarray, shape (n, d)
         In an order of the particles' own (``Pool.order``).
     n_clusters : int
         Fewer where there are not so many vectors.
@@ -31,7 +31,7 @@ def cluster(
     Returns
     -------
     clusters : ndarray, shape (n,), int
-    centres : ndarray, shape (n_clusters, d), float32
+    centres : ndarray, shape (n_clusters, d)
     """
     n_clusters = min(n_clusters, len(vectors))
     state = seed % 2**32
@@ -47,7 +47,7 @@ def cluster(
             init_size=max(_BATCH, 3 * n_clusters),
             random_state=state,
         ).fit(vectors)
-    return found.labels_.astype(np.intp), found.cluster_centers_.astype(np.float32)
+    return found.labels_.astype(np.intp), found.cluster_centers_
 
 
 def take_in_turn(basket: Basket, queues: list[Iterator[int]]) -> None:

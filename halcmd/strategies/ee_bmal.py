@@ -100,7 +100,7 @@ def fit(
 
     Parameters
     ----------
-    vectors : ndarray, shape (n, d), float32
+    vectors : ndarray, shape (n, d)
         Embeddings of answered particles.
     labels : ndarray of int, shape (n,)
         Their classes; -1 is not learnt from.
@@ -121,7 +121,9 @@ def fit(
     layers = nn.ModuleList([head, classes]).to(device)
 
     def unit(batch: Vectors) -> Tensor:
-        return F.normalize(head(torch.from_numpy((batch - middle) * scale).to(device)), dim=1)
+        return F.normalize(
+            head(torch.from_numpy((batch - middle) * scale).float().to(device)), dim=1
+        )
 
     optimiser = torch.optim.Adam(layers.parameters(), lr=_RATE)
     rng = generator(pool.seed_of("pairs"))
@@ -139,7 +141,7 @@ def fit(
 
     def project(batch: Vectors) -> Vectors:
         with torch.inference_mode():
-            return np.asarray(unit(batch).cpu().numpy(), dtype=np.float32)
+            return np.asarray(unit(batch).cpu().numpy())
 
     return project
 

@@ -10,11 +10,13 @@ from halcmd.strategies.pool import Floats, Pool, Rows
 _CHUNK = 2**16
 _BLOCK = 1024
 
-Vectors = NDArray[np.float32]
+_EXACT = 2**22  # numbers, up to which float64 costs nothing that anyone would notice
+
+Vectors = NDArray[np.floating]
 
 
 def vectors_of(pool: Pool, rows: Rows, *, unit: bool = False) -> Vectors:
-    """Embeddings of rows of the table, shape (n, d), float32.
+    """Embeddings of rows of the table, shape (n, d), float64 where they are few, else float32.
 
     Parameters
     ----------
@@ -30,11 +32,12 @@ def vectors_of(pool: Pool, rows: Rows, *, unit: bool = False) -> Vectors:
         A number is not finite.
     """
     assert pool.embeddings is not None
-    parts = [
-        np.asarray(pool.embeddings(rows[start : start + _CHUNK]), dtype=np.float32)
-        for start in range(0, max(len(rows), 1), _CHUNK)
-    ]
-    vectors = np.concatenate(parts)
+    first = np.asarray(pool.embeddings(rows[:_CHUNK]))
+    is_small = len(rows) * first.shape[1] <= _EXACT
+    vectors = np.empty((len(rows), first.shape[1]), dtype=np.float64 if is_small else np.float32)
+    vectors[:_CHUNK] = first
+    for start in range(_CHUNK, len(rows), _CHUNK):
+        vectors[start : start + _CHUNK] = pool.embeddings(rows[start : start + _CHUNK])
     pool.refuse(vectors, rows, "an embedding")
     if unit:
         vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
@@ -46,10 +49,10 @@ def squared_distances(vectors: Vectors, lengths: Vectors, place: int) -> Vectors
 
     Parameters
     ----------
-    vectors : ndarray, shape (n, d), float32
+    vectors : ndarray, shape (n, d)
         Best with their mean taken off: |a|^2 + |b|^2 - 2ab loses digits where lengths are large
         beside distances.
-    lengths : ndarray, shape (n,), float32
+    lengths : ndarray, shape (n,)
         Their squared lengths.
     place : int
     """
@@ -64,7 +67,7 @@ def nearest_of(vectors: Vectors, others: Vectors) -> Vectors:
 
     Computed in blocks; there is never a matrix of all distances.
     """
-    nearest = np.full(len(vectors), np.inf, dtype=np.float32)
+    nearest = np.full(len(vectors), np.inf, dtype=vectors.dtype)
     lengths = (others * others).sum(axis=1)
     for start in range(0, len(vectors), _CHUNK):
         part = vectors[start : start + _CHUNK]
@@ -96,7 +99,7 @@ def one_after_another(
         Its limits are kept.
     n : int
         How many.
-    nearest : ndarray, shape (n_candidates,), float32
+    nearest : ndarray, shape (n_candidates,)
         Squared distance to the nearest one chosen before the query; changed in place.
     distances_to : function
         Place -> squared distances of all candidates to it.

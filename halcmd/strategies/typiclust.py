@@ -82,7 +82,7 @@ def typicality(vectors: Vectors, neighbours: int) -> NDArray[np.float64]:
 
     Parameters
     ----------
-    vectors : ndarray, shape (n, d), float32
+    vectors : ndarray, shape (n, d)
         Of one cluster.
     neighbours : int
         How many, but at most half of the cluster.

@@ -42,7 +42,7 @@ def pool_of(
 
 
 def vectors_in(*shape: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+    return np.random.default_rng(seed).normal(size=shape)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_coreset_is_farthest_first_as_by_a_matrix_of_all_distances(answered: int
         radii.append(nearest.max())
         centres.append(int(nearest.argmax()))
     assert (found.chosen + answered).tolist() == centres[answered:]
-    np.testing.assert_allclose(found.score[found.chosen], radii, rtol=1e-5)
+    np.testing.assert_allclose(found.score[found.chosen], radii, rtol=1e-9)
     labels = np.where(np.arange(200) < answered, 0.0, np.nan)
     theirs = k_greedy_center(vectors, labels, batch_size=25, random_state=0)[0]
     assert (found.chosen + answered).tolist() == theirs.tolist()
@@ -84,7 +84,7 @@ def test_coreset_is_farthest_first_as_by_a_matrix_of_all_distances(answered: int
 def test_nearest_of_is_the_least_of_all_distances() -> None:
     ours, others = vectors_in(300, 12), vectors_in(50, 12, seed=1)
     expected = cdist(ours.astype(float), others.astype(float)).min(axis=1) ** 2
-    np.testing.assert_allclose(nearest_of(ours, others), expected, rtol=1e-5)
+    np.testing.assert_allclose(nearest_of(ours, others), expected, rtol=1e-9)
     assert np.isinf(nearest_of(ours, others[:0])).all()
 
 
@@ -103,7 +103,7 @@ def test_badge_distances_are_those_of_formed_gradients() -> None:
     for place in (0, 7, 299):
         expected = ((formed - formed[place]) ** 2).sum(axis=1)
         found = badge.gradient_distances(errors, vectors, lengths, place)
-        np.testing.assert_allclose(found, expected, atol=2e-5)
+        np.testing.assert_allclose(found, expected, atol=1e-9)
 
 
 def test_badge_starts_at_the_largest_gradient_and_keeps_the_nearest_distance() -> None:
@@ -117,7 +117,7 @@ def test_badge_starts_at_the_largest_gradient_and_keeps_the_nearest_distance() -
         if count:
             assert found.score[position] > 0
     others = np.setdiff1d(np.arange(120), found.chosen)
-    np.testing.assert_allclose(found.score[others], left[others], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found.score[others], left[others], rtol=1e-9)
 
 
 def test_badge_draws_in_proportion_to_squared_distance() -> None:
@@ -182,16 +182,16 @@ def test_typicality_is_one_over_the_mean_distance_to_the_nearest(
     vectors = vectors_in(count, 5)
     found = typiclust.typicality(vectors, neighbours)
     near = np.sort(cdist(vectors.astype(float), vectors.astype(float)), axis=1)[:, 1:]
-    np.testing.assert_allclose(found, 1 / near[:, :neighbours].mean(axis=1), rtol=1e-5)
+    np.testing.assert_allclose(found, 1 / near[:, :neighbours].mean(axis=1), rtol=1e-9)
     theirs = _typicality(vectors.astype(float), np.arange(count), neighbours)
-    np.testing.assert_allclose(found, theirs, rtol=1e-5)
+    np.testing.assert_allclose(found, theirs, rtol=1e-6)
 
 
 def test_typicality_of_small_clusters() -> None:
     assert typiclust.typicality(vectors_in(1, 3), 20).tolist() == [0.0]
     near = cdist(*[vectors_in(4, 3).astype(float)] * 2)
     expected = 1 / np.sort(near, axis=1)[:, 1:3].mean(axis=1)  # half of the cluster at most
-    np.testing.assert_allclose(typiclust.typicality(vectors_in(4, 3), 20), expected, rtol=1e-5)
+    np.testing.assert_allclose(typiclust.typicality(vectors_in(4, 3), 20), expected, rtol=1e-9)
 
 
 def test_likeness_penalised_is_the_plain_greedy_choice() -> None:
