@@ -153,6 +153,7 @@ def query(
     from halcmd.strategies.options import parse
     from halcmd.strategies.pool import QuerySettings
 
+    table = run.read(particles)  # before anything slow is loaded: the file may not be there
     module = load(STRATEGIES, strategy, "strategy")
     settings = QuerySettings(
         preset=preset,
@@ -164,7 +165,7 @@ def query(
         device=run.device() if module.NEEDS & LEARNING else None,
     )
     return step(
-        run.read(particles),
+        table,
         run.folder,
         strategy=strategy,
         n=n,
