@@ -12,8 +12,11 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from types import FrameType
+from typing import Any
 
 _GRACE_SECONDS = 15.0  # torchrun and srun kill after 30
 _LOOK_SECONDS = 0.5
@@ -39,6 +42,44 @@ class Place:
     local_rank: int = 0
     local_count: int = 1
     starter: str = ""
+
+
+@contextmanager
+def waiting_signals() -> Iterator[Callable[[], None]]:
+    """Within it SIGINT and SIGTERM wait until the function it gives is called; a second does not.
+
+    In other threads than the first one, which get no signals, nothing changes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: None
+        return
+    before: dict[int, Any] = {}
+    waiting: list[tuple[int, FrameType | None]] = []
+
+    def heed(sent: int, frame: FrameType | None) -> None:
+        handler = before[sent]
+        if callable(handler):
+            handler(sent, frame)
+        elif handler is signal.SIG_DFL:
+            signal.signal(sent, handler)
+            signal.raise_signal(sent)
+
+    def wait(sent: int, frame: FrameType | None) -> None:
+        if waiting:
+            heed(sent, frame)
+        waiting.append((sent, frame))
+
+    def let_through() -> None:
+        if waiting:
+            heed(*waiting[0])
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        before[number] = signal.signal(number, wait)
+    try:
+        yield let_through
+    finally:
+        for sent, handler in before.items():
+            signal.signal(sent, handler)
 
 
 Others = list[subprocess.Popen[bytes]]

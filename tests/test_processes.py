@@ -1,12 +1,14 @@
 import os
+import signal
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from typer.testing import CliRunner
 
 from halcmd import processes
 from halcmd.cli.app import app
-from halcmd.processes import Place, place_of_this, start_others
+from halcmd.processes import Place, place_of_this, start_others, waiting_signals
 
 TORCHRUN = {
     "RANK": "3",
@@ -84,3 +86,39 @@ def test_steps_that_cannot_be_shared_say_so(monkeypatch, in_tmp, words):
     assert "runs as a single process" in done.stderr
     assert "without torchrun" in done.stderr
     assert not (in_tmp / "S").exists()
+
+
+def interrupted(signals: int, *, let_through: bool) -> str:
+    """How far a block that is interrupted so often comes."""
+    done = ""
+    with waiting_signals() as ready:
+        for _ in range(signals):
+            signal.raise_signal(signal.SIGINT)
+            done += "s"
+        if let_through:
+            ready()
+    return done
+
+
+def test_the_second_signal_does_not_wait():
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(2, let_through=False)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_signal_waits_until_it_is_let_through_and_none_is_made_up():
+    assert interrupted(1, let_through=False) == "s"
+    assert interrupted(0, let_through=True) == ""
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(1, let_through=True)
+
+
+def test_threads_have_no_signals_to_wait_for():
+    def work() -> None:
+        with waiting_signals() as let_through:
+            let_through()
+
+    before = signal.getsignal(signal.SIGINT)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(work).result()
+    assert signal.getsignal(signal.SIGINT) is before

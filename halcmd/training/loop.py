@@ -6,6 +6,7 @@ units drop out. So a run that was killed and resumed ends in the same weights as
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from halcmd.device import autocast
 from halcmd.errors import InputError
 from halcmd.formats.model import read_checkpoint, write_checkpoint
 from halcmd.networks.classifier import Classifier, as_input
+from halcmd.processes import waiting_signals
 from halcmd.training.objectives import Objective, Source, consistent, labelled, together
 from halcmd.training.recipes import Recipe
 from halcmd.training.run import Compute, Rows, Run
@@ -193,18 +195,31 @@ def drive(
                 hint="an --output folder that all machines see alike",
             )
     saved = time.monotonic()
-    with progress(what, recipe.steps, "steps") as advance:
+
+    def save() -> None:
+        nonlocal saved
+        if checkpoint and run.compute.group.is_first:
+            write_checkpoint(checkpoint.path, run.state() | {"settings": checkpoint.settings})
+            saved = time.monotonic()
+
+    # Processes that wait for each other in a step must not be stopped at different ones.
+    alone = run.compute.group.count == 1
+    signals = waiting_signals() if alone else nullcontext(lambda: None)
+    with progress(what, recipe.steps, "steps") as advance, signals as let_through:
         advance(run.step)
         while run.step < recipe.steps and not run.is_stale:
             run.take_step(objective)
             looked = run.step % recipe.evaluate_every == 0 or run.step == recipe.steps
             if looked:
                 look()
-            due = looked or time.monotonic() - saved > _CHECKPOINT_SECONDS
-            if checkpoint and due and run.compute.group.is_first:
-                write_checkpoint(checkpoint.path, run.state() | {"settings": checkpoint.settings})
-                saved = time.monotonic()
-            advance(1)
+            if looked or time.monotonic() - saved > _CHECKPOINT_SECONDS:
+                save()
+            try:
+                let_through()
+                advance(1)
+            except BaseException:  # a signal, or RELION's abort file
+                save()
+                raise
 
 
 def source_of(read: Read, rows: Rows) -> Source:

@@ -1,3 +1,4 @@
+import signal
 from dataclasses import replace
 
 import numpy as np
@@ -5,7 +6,7 @@ import pytest
 import torch
 
 from halcmd.errors import DataError, InputError
-from halcmd.formats.model import hash_of
+from halcmd.formats.model import hash_of, read_checkpoint
 from halcmd.training import loop, objectives
 from halcmd.training import run as training_run
 from halcmd.training.initial import initial_network
@@ -128,6 +129,36 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(
     assert name_of(resumed) == name_of(undisturbed)
     assert resumed.history == undisturbed.history
     assert (resumed.best_step, resumed.steps) == (undisturbed.best_step, undisturbed.steps)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_amid_a_step_leaves_a_checkpoint_of_its_end(
+    tmp_path, monkeypatch, undisturbed, number
+):
+    checkpoint = Checkpoint(tmp_path / "checkpoint.pt", {})
+    batch_of = objectives.batch_of
+
+    def disturb(*arguments, step, **settings):
+        if step == 6:
+            signal.raise_signal(number)
+        return batch_of(*arguments, step=step, **settings)
+
+    def terminate(*_):
+        raise SystemExit(143)
+
+    monkeypatch.setattr(objectives, "batch_of", disturb)
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        with pytest.raises((KeyboardInterrupt, SystemExit)):
+            fitted(checkpoint=checkpoint)
+        assert signal.getsignal(signal.SIGTERM) is terminate
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert read_checkpoint(checkpoint.path)["step"] == 7
+    monkeypatch.setattr(objectives, "batch_of", batch_of)
+    resumed = fitted(checkpoint=replace(checkpoint, resume=True))
+    assert name_of(resumed) == name_of(undisturbed)
+    assert resumed.history == undisturbed.history
 
 
 def test_a_semi_supervised_run_that_was_stopped_ends_as_if_it_had_not_been(
