@@ -7,6 +7,7 @@ import typer
 from typer import Option
 
 from halcmd import __version__
+from halcmd.cli.benchmark import benchmark
 from halcmd.cli.evaluate import evaluate
 from halcmd.cli.extract import extract
 from halcmd.cli.info import info
@@ -62,7 +63,7 @@ GROUPS: dict[str, tuple[Command, ...]] = {
     "Data": (simulate, extract, select),
     "Learning": (pretrain, train, score),
     "Active learning": (query, label_import),
-    "Assessment": (evaluate,),
+    "Assessment": (evaluate, benchmark),
 }
 """Every subcommand with a job folder, in the order of ``halcmd --help``."""
 

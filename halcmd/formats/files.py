@@ -58,6 +58,17 @@ def write_lines(path: Path, lines: Iterable[str]) -> None:
         file.writelines(f"{line}\n" for line in lines)
 
 
+def append_line(path: Path, line: str) -> None:
+    """Add a line to a text file and make sure that it is on the disk."""
+    try:
+        with path.open("a", encoding="utf-8", newline="\n") as file:
+            file.write(line + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Write a whole CSV file for a spreadsheet: UTF-8, comma, LF line ends."""
     text = io.StringIO()

@@ -21,6 +21,8 @@ SETTINGS = "settings.toml"
 CHECKPOINT = "checkpoint.pt"
 CHECKPOINTS = (CHECKPOINT, *(f"checkpoint-fold{number}.pt" for number in range(1, 11)))
 """States of a training run that was stopped: of the last fit, and of those on folds before it."""
+RESULTS = "results.jsonl"
+RESUMABLE = (*CHECKPOINTS, RESULTS)
 OUTPUTS = (
     "particles.star",
     "relion.star",
@@ -41,6 +43,10 @@ OUTPUTS = (
     "query.csv",
     "unmatched.csv",
     "evaluation.star",
+    RESULTS,
+    "curves.star",
+    "curves.png",
+    "penalty.png",
     "confusion.png",
     "report.html",
     "Subtomograms",
@@ -67,7 +73,7 @@ def check_free(folder: Path, *, resume: bool = False) -> None:
     """Raise InputError where the folder holds output of an earlier run."""
     there = [name for name in OUTPUTS if (folder / name).exists()]
     if there:
-        can_resume = bool({*CHECKPOINTS} & {*there}) and not resume
+        can_resume = bool({*RESUMABLE} & {*there}) and not resume
         raise InputError(
             "there is output of an earlier run",
             where=str(folder),
@@ -173,8 +179,8 @@ def remove_stale(folder: Path, since: float) -> None:
 
 
 def remove_written(folder: Path, since: float) -> None:
-    """Remove what a failed run, begun at ``since``, had written, but for its checkpoints."""
-    _remove(folder, lambda written: written >= since, keep=CHECKPOINTS)
+    """Remove what a failed run, begun at ``since``, had written, but for what it can go on from."""
+    _remove(folder, lambda written: written >= since, keep=RESUMABLE)
 
 
 def _remove(

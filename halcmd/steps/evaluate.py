@@ -98,7 +98,7 @@ def evaluate(
     InputError
         No predictions, no row with a known class, or ids that match nothing.
     """
-    labels = particles.labels if truth is None else _true_labels(particles, truth)
+    labels = particles.labels if truth is None else true_labels(particles, truth)
     known = _known(particles, labels, split, truth)
     planned(
         f"{len(known.rows):,} particles with a known class"
@@ -125,7 +125,7 @@ def evaluate(
     return Evaluation(assessment, known.left_out)
 
 
-def _true_labels(particles: Particles, path: Path) -> NDArray[np.object_]:
+def true_labels(particles: Particles, path: Path) -> NDArray[np.object_]:
     """Label of each particle as the truth file has it, ``unlabelled`` where it says nothing."""
     truth = read_particles([path])
     if not truth.has("halLabel"):

@@ -124,6 +124,19 @@ CASES = {
         takes="{score}/particles.star",
         params={"truth": "{simulate}/truth.star", "bootstrap": "20"},
     ),
+    "benchmark": Case(
+        "benchmark",
+        makes=TABLE,
+        takes="{score}/particles.star",
+        params={
+            "truth": "{simulate}/truth.star",
+            "strategies": "random",
+            "seeds": "1",
+            "rounds": "1",
+            "steps": "2",
+            "gpu": "cpu",
+        },
+    ),
     "select": Case(
         "select",
         makes=TABLE | {"relion.star": PARTICLES},

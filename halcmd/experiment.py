@@ -1,0 +1,115 @@
+"""One experiment of a benchmark: what it is, its particles, first labels and measures."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from halcmd import metrics
+from halcmd.calibration import calibration_error
+from halcmd.chance import keyed_uniform
+from halcmd.console import log
+from halcmd.formats.files import read_lines
+from halcmd.particles import Particles
+from halcmd.protocols import Counts, Protocol
+from halcmd.splitting import split_test
+from halcmd.stress import Stress, stressed
+
+Labels = NDArray[np.object_]
+Key = tuple[str, int, int]
+
+
+@dataclass(frozen=True)
+class Training:
+    """How each classifier is trained; values as for ``train``, None = the preset's.
+
+    ``changes`` are the arguments of ``halcmd.training.recipes.Changes``.
+    """
+
+    preset: str = "default"
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    validation: float | None = 0.0
+    init_model: Path | None = None
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """All that a cell needs to know; pickled to the process that does it."""
+
+    folder: Path
+    protocol: Protocol
+    training: Training
+    stress: Stress
+    gpu: str
+    threads: int
+    seed: int
+
+
+def table_of_seed(known: Particles, experiment: Experiment, seed: int) -> tuple[Particles, Labels]:
+    """Particles of a seed, unlabelled, with their split; and their true labels."""
+    table = known
+    if not table.is_test.any():
+        fraction = experiment.protocol.test_fraction
+        table = split_test(table, fraction=fraction, by="particle", seed=seed)
+    table = stressed(table, experiment.stress, seed=seed)
+    return table, table.labels
+
+
+def fingerprint(known: Particles, experiment: Experiment) -> str:
+    """Names what decides the results: not where, nor how many at a time."""
+    facts = [asdict(experiment.protocol), asdict(experiment.training), asdict(experiment.stress)]
+    facts[0] = {key: value for key, value in facts[0].items() if key not in ("seeds", "strategies")}
+    rows = [known.ids.tolist(), known.labels.tolist(), known.is_test.tolist()]
+    text = json.dumps([facts, rows, experiment.seed], sort_keys=True, default=str)
+    return sha256(text.encode()).hexdigest()[:12]
+
+
+def first_labels(
+    ids: Labels, truth: Labels, pool: NDArray[np.intp], counts: Counts, seed: int
+) -> NDArray[np.intp]:
+    """Rows of the first labels: in a random order, or one of each class in turn."""
+    keys = keyed_uniform(seed, "first labels", ids[pool])
+    order = pool[np.argsort(keys)]
+    if counts.stratified:
+        turn = np.zeros(len(order), dtype=int)
+        for name in set(truth[order]):
+            members = truth[order] == name
+            turn[members] = np.arange(members.sum())
+        order = order[np.argsort(turn, kind="stable")]
+    return np.asarray(order[: counts.initial])
+
+
+def assessed(scored: Particles, truth: Labels) -> dict[str, Any]:
+    """Measures on the test particles."""
+    rows = np.flatnonzero(scored.is_test)
+    classes = sorted(set(truth))
+    number = {name: place for place, name in enumerate(classes)}
+    true = np.array([number[name] for name in truth[rows]])
+    predicted = np.array([number[name] for name in scored.text("halPredictedClass")[rows]])
+    counts = metrics.confusion_matrix(true, predicted, len(classes))
+    found: dict[str, Any] = {
+        name: round(float(measure(counts)), 6) for name, measure in metrics.OVERALL.items()
+    }
+    confidence = scored.number("halProbability")[rows]
+    found["ece"] = round(calibration_error(confidence, true == predicted), 6)
+    recalls = metrics.recall(counts)
+    found["recall"] = {name: round(float(recalls[number[name]]), 6) for name in classes}
+    return found
+
+
+def read_results(path: Path) -> dict[Key, dict[str, Any]]:
+    """Lines of results.jsonl by strategy, seed and round; one that is cut off is left out."""
+    found = {}
+    for text in read_lines(path) if path.exists() else []:
+        try:
+            line = json.loads(text)
+        except json.JSONDecodeError:
+            log.warning(f"{path}: a line is cut off; that cell is done again")
+            continue
+        found[line["strategy"], line["seed"], line["round"]] = line
+    return found

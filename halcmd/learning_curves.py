@@ -1,0 +1,220 @@
+"""What learning curves say: areas, labels saved, and whether one strategy beats another.
+
+A curve is a measure, such as accuracy, at each number of labels. Curves of several seeds are rows;
+strategies are compared in pairs that share seed, split and first labels.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+from sklearn.isotonic import isotonic_regression
+
+Floats = NDArray[np.float64]
+Curves = Mapping[str, Floats]
+"""Strategy -> curves, shape (n_seeds, n_points); row i of each is of the same seed."""
+
+CONFIDENCE = 0.95
+SIGNIFICANT = 0.05
+_NAN = float("nan")
+_LEAST_PAIRS = 6  # two-sided Wilcoxon with five pairs cannot be below 0.0625
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A strategy minus the reference, over paired seeds.
+
+    Attributes
+    ----------
+    mean, low, high : float
+        Mean difference and its 95 % bootstrap interval; NaN ends with fewer than two pairs.
+    p : float
+        Wilcoxon's signed-rank test, two-sided; NaN where it cannot be told (fewer than 6 pairs, or
+        all differences zero).
+    pairs : int
+    """
+
+    mean: float
+    low: float
+    high: float
+    p: float
+    pairs: int
+
+
+def area(labels: Sequence[float], values: Floats, *, log: bool = False) -> Floats:
+    """Area under curves over the label axis, 1 = perfect throughout, shape (...,).
+
+    Parameters
+    ----------
+    labels : sequence of float, length n_points
+        Rising.
+    values : ndarray, shape (..., n_points)
+        Between 0 and 1.
+    log : bool
+        The axis is the logarithm of the number of labels, which weighs the first rounds as much as
+        the last ones.
+    """
+    axis = np.log(labels) if log else np.asarray(labels, dtype=float)
+    if len(axis) == 1:
+        return np.asarray(values[..., 0])
+    return np.asarray(np.trapezoid(values, axis, axis=-1) / (axis[-1] - axis[0]))
+
+
+def labels_to_reach(labels: Sequence[float], values: Floats, target: float) -> float:
+    """Labels at which a curve reaches the target; infinity where it never does (censored).
+
+    The curve is made monotonic first (isotonic regression), and is a straight line between points.
+
+    Parameters
+    ----------
+    labels : sequence of float, length n_points
+        Rising.
+    values : ndarray, shape (n_points,)
+        The mean over seeds.
+    target : float
+        In units of the values.
+    """
+    smooth = np.asarray(isotonic_regression(np.asarray(values, dtype=float)))
+    reached = np.flatnonzero(smooth >= target)
+    if not len(reached):
+        return float("inf")
+    first = int(reached[0])
+    if first == 0:
+        return float(labels[0])
+    share = (target - smooth[first - 1]) / (smooth[first] - smooth[first - 1])
+    return float(labels[first - 1] + share * (labels[first] - labels[first - 1]))
+
+
+def difference(ours: Floats, reference: Floats, *, seed: int = 0) -> Difference:
+    """How much larger paired numbers are than the reference's, and whether that is chance.
+
+    Parameters
+    ----------
+    ours, reference : ndarray, shape (n_pairs,)
+        Such as the areas of two strategies, one per seed; pairs with NaN are left out.
+    seed : int
+        Of the bootstrap.
+    """
+    differences = np.asarray(ours - reference, dtype=float)
+    differences = differences[~np.isnan(differences)]
+    pairs = len(differences)
+    if not pairs:
+        return Difference(_NAN, _NAN, _NAN, _NAN, 0)
+    mean, low, high, p = float(differences.mean()), _NAN, _NAN, _NAN
+    if pairs > 1:
+        rng = np.random.default_rng(seed)
+        drawn = differences[rng.integers(0, pairs, (10_000, pairs))].mean(axis=1)
+        tail = 100 * (1 - CONFIDENCE) / 2
+        low, high = (float(value) for value in np.percentile(drawn, [tail, 100 - tail]))
+    if pairs >= _LEAST_PAIRS and differences.any():
+        p = float(stats.wilcoxon(differences).pvalue)
+    return Difference(mean, low, high, p, pairs)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P values corrected for their number, by Holm's step-down rule; NaN stays and is not counted.
+
+    References
+    ----------
+    Holm 1979, Scandinavian Journal of Statistics 6, 65.
+    """
+    values = np.asarray(p_values, dtype=float)
+    known = np.flatnonzero(~np.isnan(values))
+    corrected = values.copy()
+    largest = 0.0
+    for place, at in enumerate(known[np.argsort(values[known], kind="stable")]):
+        largest = max(largest, min(1.0, (len(known) - place) * values[at]))
+        corrected[at] = largest
+    return [float(value) for value in corrected]
+
+
+def in_words(found: Difference, p: float) -> str:
+    """What a difference means: ``better``, ``worse``, or that there is none to be seen."""
+    if np.isnan(p):
+        return f"cannot be told from {found.pairs} seeds"
+    if p >= SIGNIFICANT:
+        return "no significant difference"
+    return "better" if found.mean > 0 else "worse"
+
+
+def penalties(curves: Curves, points: Sequence[int]) -> Floats:
+    """Share of the points at which the row's strategy beats the column's, shape (n, n).
+
+    At a point it does where the mean of the paired differences is above zero with p < 0.05 (one
+    sample t test, two-sided). A row's mean says how often it beats another one; a column's, how
+    often it is beaten.
+
+    Parameters
+    ----------
+    curves : mapping of str to ndarray, shape (n_seeds, n_points)
+    points : sequence of int
+        Which points of the curves count.
+
+    References
+    ----------
+    Ash et al. 2020 (1906.03671), there with rows and columns the other way round in the code.
+    """
+    names = list(curves)
+    found = np.zeros((len(names), len(names)))
+    for row, ours in enumerate(names):
+        for column, theirs in enumerate(names):
+            for point in points if row != column else ():
+                pairs = curves[ours][:, point] - curves[theirs][:, point]
+                found[row, column] += _is_above_zero(pairs[~np.isnan(pairs)])
+    return found / max(len(points), 1)
+
+
+def checkpoints(labels: Sequence[int], reference: Floats, ceiling: float) -> list[int]:
+    """Points at L0, L0 + K, L0 + 2 K, L0 + 4 K ... until the reference is at 99 % of its end.
+
+    Parameters
+    ----------
+    labels : sequence of int
+        L0, L0 + K, L0 + 2 K ...
+    reference : ndarray, shape (n_points,)
+        Mean curve of random choice.
+    ceiling : float
+        Its end value.
+    """
+    chosen, step = [0], 1
+    while step < len(labels):
+        chosen.append(step)
+        if reference[step] >= 0.99 * ceiling:
+            break
+        step *= 2
+    return chosen
+
+
+def mean_ranks(values: Mapping[str, Sequence[float]]) -> tuple[dict[str, float], float, float]:
+    """Mean rank of each strategy over data sets or seeds (1 = best), Friedman's p, Nemenyi's gap.
+
+    Two strategies differ at the 5 % level where their mean ranks are further apart than the gap.
+
+    Parameters
+    ----------
+    values : mapping of str to sequence of float
+        One number per data set or seed, larger = better.
+
+    References
+    ----------
+    Demsar 2006, Journal of Machine Learning Research 7, 1.
+    """
+    table = np.array([values[name] for name in values], dtype=float)
+    ranks = np.apply_along_axis(stats.rankdata, 0, -table)
+    means = dict(zip(values, ranks.mean(axis=1).tolist(), strict=True))
+    count, blocks = table.shape
+    if count < 3 or blocks < 2:
+        return means, float("nan"), float("nan")
+    p = float(stats.friedmanchisquare(*table).pvalue)
+    critical = stats.studentized_range.ppf(CONFIDENCE, count, np.inf) / np.sqrt(2)
+    return means, p, float(critical * np.sqrt(count * (count + 1) / (6 * blocks)))
+
+
+def _is_above_zero(pairs: Floats) -> bool:
+    if len(pairs) < 2 or pairs.mean() <= 0:
+        return False
+    if pairs.std() < 1e-9 * pairs.mean():  # all the same: no test is needed, nor can be done
+        return True
+    return bool(stats.ttest_1samp(pairs, 0.0).pvalue < SIGNIFICANT)

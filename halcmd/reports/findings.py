@@ -1,0 +1,158 @@
+"""What the lines of a benchmark say: learning curves of strategies, paired by seed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from halcmd.learning_curves import Difference, area, difference, holm, mean_ranks
+
+MEASURES = ("accuracy", "balanced_accuracy", "macro_f1", "rare_recall")
+RANDOM = "random"
+_ENDS = ("start", "full")
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Learning curves of a benchmark.
+
+    Attributes
+    ----------
+    strategies : tuple of str
+    seeds : tuple of int
+    labels : tuple of int
+        At each point of the curves.
+    curves : dict of str to dict of str to ndarray, shape (n_seeds, n_points)
+        Measure -> strategy -> values; NaN where a cell is missing.
+    ceiling : dict of str to ndarray, shape (n_seeds,)
+        Measure -> with all labels.
+    seconds : dict of str to float
+        Strategy -> mean seconds of a query.
+    """
+
+    strategies: tuple[str, ...]
+    seeds: tuple[int, ...]
+    labels: tuple[int, ...]
+    curves: dict[str, dict[str, Floats]]
+    ceiling: dict[str, Floats]
+    seconds: dict[str, float]
+
+    def mean(self, measure: str, strategy: str) -> Floats:
+        """Mean curve over the seeds that have every point."""
+        values = self.curves[measure][strategy]
+        whole = ~np.isnan(values).any(axis=1)
+        return np.asarray(values[whole].mean(axis=0) if whole.any() else values[0])
+
+    def summary(self) -> dict[str, object]:
+        """What ``--json`` prints."""
+        return {
+            "labels": list(self.labels),
+            "seeds": list(self.seeds),
+            "strategies": {
+                name: {
+                    measure: [_number(value) for value in self.mean(measure, name)]
+                    for measure in MEASURES
+                }
+                for name in self.strategies
+            },
+            "full": {name: _number(float(np.nanmean(v))) for name, v in self.ceiling.items()},
+        }
+
+
+def findings_of(lines: Sequence[Mapping[str, Any]]) -> Findings:
+    """The curves of the lines of results.jsonl.
+
+    A curve begins with the first training, which all strategies of a seed share (``start``).
+    ``rare_recall`` is the mean recall of the third of the classes that has the fewest particles
+    among all that were labelled for full supervision.
+    """
+    seeds = tuple(sorted({line["seed"] for line in lines}))
+    names = [line["strategy"] for line in lines]
+    strategies = tuple(n for n in dict.fromkeys(sorted(names, key=_random_first)) if n not in _ENDS)
+    rounds = range(max(line["round"] for line in lines) + 1)
+    at = {(line["strategy"], line["seed"], line["round"]): line for line in lines}
+    curved = [line for line in lines if line["strategy"] != "full"]
+    labels = [[line["labels"] for line in curved if line["round"] == number] for number in rounds]
+    rare = _rare(lines)
+
+    def value(measure: str, strategy: str, seed: int, number: int) -> float:
+        line = at.get((strategy if number else "start", seed, number))
+        return _value(line, measure, rare)
+
+    curves = {
+        measure: {
+            name: np.array([[value(measure, name, s, r) for r in rounds] for s in seeds])
+            for name in strategies
+        }
+        for measure in MEASURES
+    }
+    ceiling = {
+        measure: np.array([_value(at.get(("full", seed, 0)), measure, rare) for seed in seeds])
+        for measure in MEASURES
+    }
+    return Findings(
+        strategies,
+        seeds,
+        tuple(round(float(np.median(each))) for each in labels),
+        curves,
+        ceiling,
+        {name: _query_seconds(lines, name) for name in strategies},
+    )
+
+
+def compared(findings: Findings, measure: str) -> dict[str, tuple[Difference, float]]:
+    """Each strategy's area under the curve minus that of random, and p corrected by Holm's rule."""
+    areas = {
+        name: area(findings.labels, values) for name, values in findings.curves[measure].items()
+    }
+    if RANDOM not in areas:
+        return {}
+    others = [name for name in findings.strategies if name != RANDOM]
+    found = [difference(areas[name], areas[RANDOM]) for name in others]
+    corrected = holm([each.p for each in found])
+    return {name: (each, p) for name, each, p in zip(others, found, corrected, strict=True)}
+
+
+def ranks_over_seeds(findings: Findings, measure: str) -> tuple[dict[str, float], float, float]:
+    """Mean ranks of the areas over the seeds, with Friedman's p and Nemenyi's gap."""
+    values = findings.curves[measure].items()
+    return mean_ranks({name: area(findings.labels, each).tolist() for name, each in values})
+
+
+def _value(line: Mapping[str, Any] | None, measure: str, rare: Sequence[str]) -> float:
+    if line is None:
+        return float("nan")
+    if measure == "rare_recall":
+        return float(np.mean([line["recall"][name] for name in rare]))
+    return float(line[measure])
+
+
+def _rare(lines: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The third of the classes with the fewest particles in the pool, junk left out."""
+    counts: dict[str, int] = dict.fromkeys(
+        (name for line in lines for name in line["recall"] if name != "junk"), 0
+    )
+    for line in lines:
+        if line["strategy"] == "full":
+            for name in counts:
+                counts[name] += line["asked"].get(name, 0)
+    ordered = sorted(counts, key=lambda name: (counts[name], name))
+    return ordered[: max(len(ordered) // 3, 1)]
+
+
+def _query_seconds(lines: Sequence[Mapping[str, Any]], name: str) -> float:
+    found = [line["seconds"]["query"] for line in lines if line["strategy"] == name]
+    known = [value for value in found if value is not None]
+    return float(np.mean(known)) if known else float("nan")
+
+
+def _random_first(name: str) -> tuple[bool, str]:
+    return name != RANDOM, name
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else round(float(value), 4)

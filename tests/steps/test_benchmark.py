@@ -1,0 +1,245 @@
+"""benchmark: who is compared with whom, what is the same for all, and what a crash costs."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from halcmd.errors import HalcmdError, InputError, OptionError
+from halcmd.experiment import Experiment, Training, table_of_seed
+from halcmd.formats.mrc_writing import write_stack
+from halcmd.formats.star import read_star
+from halcmd.particles import Particles, new_particles
+from halcmd.protocols import PROTOCOLS, Protocol, counts_of, scaled, with_strategies
+from halcmd.reports.findings import findings_of
+from halcmd.steps import benchmark as step
+from halcmd.steps.benchmark import benchmark
+from halcmd.stress import Stress, annotated, stressed
+from halcmd.tables import write_particles
+
+CLASSES = ("apo", "junk", "ribo")
+SMALL = Protocol(("random", "margin"), initial=2, n=1, rounds=2, seeds=2, subsets=1, steps=3)
+TRAINING = Training(changes={"steps": 3, "batch": 4, "semi_supervised": False})
+
+
+def particles(folder: Path, count: int = 48, *, classes: tuple[str, ...] = CLASSES) -> Particles:
+    """Bars along an axis by class, in noise; labelled with the truth."""
+    rng = np.random.default_rng(0)
+    boxes = rng.normal(size=(count, 16, 16, 16)).astype(np.float32)
+    for row in range(count):
+        place = [slice(6, 10)] * 3
+        place[row % len(classes) % 3] = slice(2, 14)
+        boxes[row][tuple(place)] += 3.0
+    images = write_stack(folder / "boxes.mrcs", iter([boxes]), count, 16, pixel_size=10.0)
+    return new_particles(
+        {
+            "halParticleId": [f"TS_1/{row + 1:06d}" for row in range(count)],
+            "halImageName": images,
+            "halContrast": ["bright"] * count,
+            "halLabel": [classes[row % len(classes)] for row in range(count)],
+        }
+    )
+
+
+def run(folder: Path, table: Particles, **settings: Any) -> list[dict[str, Any]]:
+    options = {"protocol": SMALL, "training": TRAINING, "stress": Stress(), "truth": None}
+    benchmark(table, folder, **{**options, **settings})
+    return lines_of(folder)
+
+
+def lines_of(folder: Path) -> list[dict[str, Any]]:
+    text = (folder / "results.jsonl").read_text()
+    found = [json.loads(line) for line in text.splitlines()]
+    for line in found:
+        del line["seconds"]
+    return found
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Particles, list[dict[str, Any]]]:
+    folder = tmp_path_factory.mktemp("benchmark")
+    table = particles(folder)
+    lines = run(folder / "job", table, workers=2)
+    assert not (folder / "job/Cells").exists()
+    for name in ("curves.star", "curves.png", "penalty.png", "report.html", "particles.star"):
+        assert (folder / "job" / name).exists()
+    assert len(read_star(folder / "job/curves.star").table("curves").column("halLabels")) == 6
+    return table, lines
+
+
+def test_there_is_a_line_for_each_cell_and_labels_add_up(undisturbed) -> None:
+    _, lines = undisturbed
+    keys = [(line["strategy"], line["seed"], line["round"]) for line in lines]
+    wanted = [("full", s, 0) for s in (0, 1)] + [("start", s, 0) for s in (0, 1)]
+    wanted += [(n, s, r) for n in ("margin", "random") for s in (0, 1) for r in (1, 2)]
+    assert keys == sorted(wanted)
+    for line in lines:
+        if line["strategy"] == "full":
+            assert line["labels"] == 36  # three quarters
+        else:
+            assert line["labels"] == 6 + 3 * line["round"]
+            new = 6 if line["round"] == 0 else 3
+            assert sum(line["asked"].values()) == new
+        if line["strategy"] == "start":
+            assert line["asked"] == dict.fromkeys(CLASSES, 2)
+        assert 0 <= line["accuracy"] <= 1
+        assert set(line["recall"]) == set(CLASSES)
+
+
+def test_a_killed_benchmark_goes_on_and_ends_with_the_same_results(tmp_path, undisturbed) -> None:
+    table, lines = undisturbed
+    write_particles(tmp_path / "particles.star", table)
+    job = tmp_path / "job"
+    words = "benchmark --i particles.star --preset quick --strategies random,margin --initial 6"
+    words += " --n 3 --rounds 2 --seeds 2 --steps 3 --batch-size 4 --gpu cpu --o job --workers 2"
+    command = [sys.executable, "-m", "halcmd", *words.split()]
+    root = str(Path(__file__).parents[2])
+    environment = os.environ | {"PYTHONPATH": root, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, start_new_session=True)
+    for _ in range(1200):
+        if (job / "results.jsonl").exists() and len(lines_of(job)) >= 3:
+            break
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    there = (job / "results.jsonl").read_text()
+    (job / "results.jsonl").write_text(there + '{"strategy": "mar')  # cut off amid a line
+    done = subprocess.run(
+        [*command, "--resume"], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    resumed = lines_of(job)
+    again = tmp_path / "again"
+    subprocess.run(
+        [*command[:-3], str(again), "--workers", "1"], cwd=tmp_path, env=environment, check=True
+    )
+    assert resumed == lines_of(again)
+    assert len(resumed) == len(lines)
+
+
+def test_a_cell_that_fails_costs_itself_only(tmp_path, monkeypatch) -> None:
+    table = particles(tmp_path)
+    chains = step._chains
+
+    def with_a_bad_one(experiment, done):
+        return [
+            replace(chain, strategy="coarset") if chain.strategy == "margin" else chain
+            for chain in chains(experiment, done)
+        ]
+
+    monkeypatch.setattr(step, "_chains", with_a_bad_one)
+    with pytest.raises(HalcmdError, match="failed") as error:
+        run(tmp_path / "job", table, protocol=replace(SMALL, seeds=1))
+    assert "coarset" in str(error.value.found)
+    names = {line["strategy"] for line in lines_of(tmp_path / "job")}
+    assert names == {"start", "full", "random"}
+    monkeypatch.setattr(step, "_chains", chains)
+    lines = run(tmp_path / "job", table, protocol=replace(SMALL, seeds=1), resume=True)
+    assert {line["strategy"] for line in lines} == {"start", "full", "random", "margin"}
+
+
+def test_other_options_cannot_go_on_with_these_results(tmp_path) -> None:
+    table = particles(tmp_path)
+    few = replace(SMALL, seeds=1, strategies=("random",))
+    run(tmp_path / "job", table, protocol=few)
+    with pytest.raises(InputError, match="another experiment"):
+        run(tmp_path / "job", table, protocol=replace(few, n=2), resume=True)
+    more = replace(few, strategies=("random", "margin"))  # more of the same may be added
+    assert len(run(tmp_path / "job", table, protocol=more, resume=True)) == 6
+
+
+def test_classes_must_be_known(tmp_path) -> None:
+    table = particles(tmp_path)
+    with pytest.raises(InputError, match="known class"):
+        run(tmp_path / "job", table.with_columns({"halLabel": ["unlabelled"] * 48}))
+    with pytest.raises(OptionError, match="too small"):
+        run(tmp_path / "job", table, protocol=replace(SMALL, rounds=20))
+
+
+def test_the_papers_experiments_have_the_papers_counts() -> None:
+    sizes = {"s1": 23_000, "s2": 23_000, "r1a": 1_800, "r1b": 2_400, "r2": 2_800}
+    ends = {"s1": 5_490, "s2": 3_890, "r1a": 214, "r1b": 224, "r2": 336}
+    for name, total in sizes.items():
+        protocol = PROTOCOLS[name]
+        counts = counts_of(protocol, particles=total, pool=round(0.75 * total), classes=7)
+        assert counts.labels(protocol.rounds)[-1] == ends[name]
+        assert (protocol.train, protocol.query, protocol.seeds) == ("paper", "paper", 10)
+        assert {"random", "hal", "badge", "vaal", "bgal", "ee-bmal"} <= set(protocol.strategies)
+
+
+def test_a_protocol_is_scaled_and_random_is_always_there() -> None:
+    small = scaled(PROTOCOLS["s1"], 0.02)
+    assert (small.n, small.subsets, small.initial) == (16, 16, 0.03)
+    assert with_strategies(small, ["hal", "hal", "random"]).strategies == ("random", "hal")
+    assert scaled(PROTOCOLS["low"], 0.01).n == 1
+
+
+def seeded(table: Particles, stress: Stress, seed: int = 0) -> Particles:
+    experiment = Experiment(Path(), SMALL, TRAINING, stress, "cpu", 1, 0)
+    return table_of_seed(table, experiment, seed)[0]
+
+
+def test_imbalance_changes_the_pool_alone(tmp_path) -> None:
+    table = particles(tmp_path, 240, classes=("a", "b", "c", "d"))
+    plain, hard = seeded(table, Stress()), seeded(table, Stress(imbalance=10.0))
+    assert hard.labels[hard.is_test].tolist() == plain.labels[plain.is_test].tolist()
+    counts = np.unique(hard.labels[~hard.is_test], return_counts=True)[1]
+    assert max(counts) == 45
+    assert min(counts) in (4, 5)
+    assert seeded(table, Stress(imbalance=10.0)).ids.tolist() == hard.ids.tolist()
+
+
+@pytest.mark.parametrize("share", [0.1, 0.6])
+def test_junk_has_its_share(tmp_path, share: float) -> None:
+    table = seeded(particles(tmp_path, 240), Stress(junk=share))
+    labels = table.labels[~table.is_test]
+    assert (labels == "junk").mean() == pytest.approx(share, abs=0.02)
+    assert abs(int((labels == "apo").sum()) - int((labels == "ribo").sum())) <= 1
+    with pytest.raises(InputError, match="junk"):
+        stressed(particles(tmp_path, 24, classes=("a", "b")), Stress(junk=0.3), seed=0)
+
+
+def test_duplicates_are_the_same_boxes_under_another_name(tmp_path) -> None:
+    table = seeded(particles(tmp_path), Stress(duplicates=0.25))
+    again = np.array([name.endswith("-again") for name in table.ids])
+    assert again.sum() == 9
+    assert not table.is_test[again].any()
+    of = dict(zip(table.ids, table.text("halImageName"), strict=True))
+    for name in table.ids[again]:
+        assert of[name] == of[name.removesuffix("-again")]
+    assert len(set(table.ids)) == len(table)
+
+
+def test_wrong_answers_have_their_share_and_are_other_classes() -> None:
+    truth = np.array(["a", "b", "c", "d"] * 500, dtype=object)
+    ids = np.array([f"t/{row}" for row in range(2000)], dtype=object)
+    answers = annotated(truth, ids, Stress(label_noise=0.2), seed=1)
+    wrong = answers != truth
+    assert wrong.mean() == pytest.approx(0.2, abs=0.03)
+    assert set(answers) == {"a", "b", "c", "d"}
+    assert annotated(truth, ids, Stress(), seed=1) is truth
+    for name in "abcd":
+        others = np.unique(answers[wrong & (truth == name)], return_counts=True)[1]
+        assert len(others) == 3
+        assert min(others) > 15
+
+
+def test_the_rarest_third_is_that_of_the_pool(undisturbed) -> None:
+    _, lines = undisturbed
+    lines = [line | {"seconds": {"train": 1.0, "query": None}} for line in lines]
+    for line in lines:
+        if line["strategy"] == "full":
+            line["asked"] = {"apo": 5, "junk": 1, "ribo": 30}
+    found = findings_of(lines)
+    assert found.labels == (6, 9, 12)
+    by_seed = {line["seed"]: line for line in lines if line["strategy"] == "start"}
+    expected = [by_seed[seed]["recall"]["apo"] for seed in (0, 1)]  # junk is no class here
+    assert found.curves["rare_recall"]["margin"][:, 0].tolist() == expected

@@ -1,0 +1,100 @@
+"""Statistics of learning curves, against results made by hand and scipy's."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from halcmd.learning_curves import (
+    area,
+    checkpoints,
+    difference,
+    holm,
+    in_words,
+    labels_to_reach,
+    mean_ranks,
+    penalties,
+)
+
+
+def test_the_area_is_one_for_a_perfect_curve_and_weighs_the_axis() -> None:
+    assert area([10, 20, 80], np.ones(3)) == pytest.approx(1.0)
+    assert area([10, 20, 80], np.array([0.0, 1.0, 1.0])) == pytest.approx((5 + 60) / 70)
+    by_log = (np.log(2) / 2 + np.log(4)) / np.log(8)
+    assert area([10, 20, 80], np.array([0.0, 1.0, 1.0]), log=True) == pytest.approx(by_log)
+    several = area([1, 2], np.array([[0.2, 0.4], [0.6, 0.8]]))
+    np.testing.assert_allclose(several, [0.3, 0.7])
+    assert area([5], np.array([0.7])) == pytest.approx(0.7)
+
+
+def test_labels_to_reach_a_target() -> None:
+    labels = [10, 20, 30, 40]
+    assert labels_to_reach(labels, np.array([0.5, 0.7, 0.9, 0.95]), 0.8) == pytest.approx(25)
+    assert labels_to_reach(labels, np.array([0.5, 0.7, 0.9, 0.95]), 0.5) == 10
+    assert labels_to_reach(labels, np.array([0.5, 0.7, 0.9, 0.95]), 0.96) == np.inf
+    # a lucky point is evened out: 0.8 and 0.6 become 0.7 each
+    assert labels_to_reach(labels, np.array([0.5, 0.8, 0.6, 0.9]), 0.75) == pytest.approx(32.5)
+
+
+def test_differences_of_pairs_are_wilcoxons() -> None:
+    rng = np.random.default_rng(0)
+    reference = rng.normal(size=10)
+    ours = reference + rng.normal(0.5, 0.3, 10)
+    found = difference(ours, reference)
+    assert found.p == stats.wilcoxon(ours - reference).pvalue
+    assert found.mean == pytest.approx((ours - reference).mean())
+    theirs = stats.bootstrap(
+        (ours - reference,), np.mean, method="percentile", rng=np.random.default_rng(1)
+    ).confidence_interval
+    assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high), abs=0.02)
+    assert in_words(found, found.p) == "better"
+    assert in_words(difference(reference, ours), found.p) == "worse"
+    assert in_words(found, 0.2) == "no significant difference"
+
+
+def test_few_pairs_prove_nothing() -> None:
+    found = difference(np.arange(5) + 1.0, np.zeros(5))
+    assert np.isnan(found.p)
+    assert in_words(found, found.p) == "cannot be told from 5 seeds"
+    assert difference(np.array([np.nan, 1.0]), np.zeros(2)).pairs == 1
+    assert np.isnan(difference(np.zeros(8), np.zeros(8)).p)
+    assert difference(np.full(2, np.nan), np.zeros(2)).pairs == 0
+
+
+def test_holms_rule_on_an_example_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert np.isnan(holm([0.01, np.nan])[1])
+    assert holm([0.01, np.nan])[0] == 0.01
+
+
+def test_penalties_say_how_often_a_row_beats_a_column() -> None:
+    seeds = np.arange(5)[:, None] * 0.01
+    low, high = 0.5 + seeds + np.zeros((5, 4)), 0.5 + seeds + np.zeros((5, 4))
+    high[:, 2:] += 0.1 + 0.001 * np.arange(5)[:, None]
+    found = penalties({"a": low, "b": high, "c": low.copy()}, [0, 1, 2, 3])
+    np.testing.assert_array_equal(found, [[0, 0, 0], [0.5, 0, 0.5], [0, 0, 0]])
+
+
+def test_a_steady_gain_counts_and_noise_does_not() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(2, 5, 200))
+    found = penalties({"a": a, "b": b}, range(200))
+    assert found.max() < 0.08  # 2.5 % by chance
+    assert penalties({"a": a + 1, "b": a}, range(200))[0, 1] == 1.0
+
+
+def test_checkpoints_double_until_random_is_at_its_end() -> None:
+    labels = list(range(10, 110, 10))
+    reference = np.array([0.1, 0.4, 0.6, 0.7, 0.8, 0.9, 0.95, 0.97, 0.99, 1.0])
+    assert checkpoints(labels, reference, 1.0) == [0, 1, 2, 4, 8]
+    assert checkpoints(labels, reference, 0.6) == [0, 1, 2]
+    assert checkpoints([10], reference[:1], 1.0) == [0]
+
+
+def test_ranks_are_friedmans_and_the_gap_nemenyis() -> None:
+    values = {"a": [3.0, 3, 3, 3], "b": [2.0, 2, 2, 1], "c": [1.0, 1, 1, 2]}
+    means, p, gap = mean_ranks(values)
+    assert means == {"a": 1.0, "b": 2.25, "c": 2.75}
+    assert p == stats.friedmanchisquare(*values.values()).pvalue
+    assert gap == pytest.approx(2.343 * np.sqrt(3 * 4 / (6 * 4)), abs=1e-3)  # Demsar's table 5
+    assert np.isnan(mean_ranks({"a": [1.0], "b": [2.0]})[1])
