@@ -39,6 +39,7 @@ OUTPUTS = (
     "particles.png",
     "query.star",
     "query.csv",
+    "labels.html",
     "unmatched.csv",
     "evaluation.star",
     "confusion.png",
