@@ -132,10 +132,10 @@ def from_labels(particles: Particles, boxes: Boxes, name: str, edge: int) -> Ref
         volume if turn is None or not upright else _turned(volume, turn)
         for volume, turn, upright in zip(volumes, turns, is_upright, strict=True)
     ]
-    words = "mean" if any(turn is not None for turn in turns) else "mean, not aligned,"
+    is_aligned = any(turn is not None for turn in turns)
     return Reference(
         np.mean(aligned, axis=0, dtype=np.float32),
-        f"{words} of {len(rows):,} labelled",
+        f"mean of {len(rows):,}" + ("" if is_aligned else ", not aligned"),
         volumes[:EXAMPLES],
         [str(particles.ids[row]) for row in rows[:EXAMPLES]],
     )

@@ -45,7 +45,7 @@ _WHY = {
     "halScore": "score",
     "halEntropy": "entropy",
     "halMargin": "margin",
-    "halUnlabelledProbability": "unlabelled probability",
+    "halUnlabelledProbability": "p unlabelled",
 }
 _RESERVED = (JUNK, UNLABELLED, *NOT_TRAINED)
 

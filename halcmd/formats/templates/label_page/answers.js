@@ -137,7 +137,7 @@ function starField(text) {
 }
 
 function asStar() {
-  const names = ["halParticleId", "halLabel", "halLabelSource", "halLabelTime"];
+  const names = ["halParticleId", "halLabel", "annotator", "time"];
   const head = names.map((name, n) => `_${name} #${n + 1}\n`).join("");
   const rows = rowsToSave().map((row) => `${row.map(starField).join(" ")}\n`).join("");
   return `# version 30001\n\ndata_particles\n\nloop_\n${head}${rows}\n`;

@@ -74,7 +74,7 @@ function setMode(grid) {
   chosen.clear();
   document.body.classList.toggle("is-grid", grid);
   byId("single").hidden = grid;
-  byId("many").hidden = !grid;
+  byId("many").hidden = byId("grid-tools").hidden = !grid;
   byId("to-mode").replaceChildren(element("kbd", "g"), grid ? " One by one" : " Grid");
   byId("hints").textContent = grid ? HINTS.grid : HINTS.single;
   showAll();
@@ -130,7 +130,7 @@ function showTools() {
   const period = Math.PI * Math.sqrt(2 / Math.LN2) * view.lowpass * NM_PER_VOXEL;
   byId("lowpass-text").textContent = view.lowpass ? `${period.toFixed(1)} nm` : "none";
   byId("contrast-text").textContent = view.contrast;
-  for (const name of ["invert", "turn"]) byId(`to-${name}`).setAttribute("aria-pressed", String(view[name]));
+  for (const name of ["invert", "turn", "prediction"]) byId(`to-${name}`).setAttribute("aria-pressed", String(view[name]));
 }
 
 function redrawPictures() {

@@ -42,15 +42,7 @@ function showFacts(particle) {
     add(name, tells ? "hidden" : shortNumber(text));
   }
   if (state.view.turn && !particle.turn) add("turned", "no orientation known");
-  const facts = byId("pictures").lastChild;
-  facts.replaceChildren(list);
-  if (particle.predicted !== null) {
-    const button = element("button", state.view.prediction ? " Hide prediction" : " Show prediction");
-    button.type = "button";
-    button.prepend(element("kbd", "p"));
-    button.addEventListener("click", () => run("p"));
-    facts.append(button);
-  }
+  byId("pictures").lastChild.replaceChildren(list);
 }
 
 function shortNumber(text) {

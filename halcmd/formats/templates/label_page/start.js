@@ -27,7 +27,7 @@ function onKey(event) {
 
 function listen() {
   document.addEventListener("keydown", onKey);
-  const clicks = { mode: "g", undo: "z", help: "?", save: "w", invert: "i", turn: "t", previous: "ArrowLeft", next: "ArrowRight" };
+  const clicks = { mode: "g", undo: "z", help: "?", save: "w", invert: "i", turn: "t", prediction: "p", previous: "ArrowLeft", next: "ArrowRight" };
   for (const [name, key] of Object.entries(clicks)) {
     byId(`to-${name}`).addEventListener("click", (event) => {
       run(key);
@@ -84,6 +84,7 @@ function describe() {
   const turns = DATA.particles.some((particle) => particle.turn);
   byId("to-turn").disabled = !turns;
   byId("to-turn").title = turns ? "turn by the orientation of the pick" : "the picks have no orientations";
+  byId("to-prediction").hidden = !DATA.particles.some((particle) => particle.predicted !== null);
   const list = element("dl");
   for (const [keys, words] of HELP) {
     const term = element("dt");
