@@ -59,8 +59,7 @@ function showGrid() {
     cell.setAttribute("aria-selected", String(chosen.has(place)));
     paintChip(cell.lastChild, labelOf(place));
   });
-  const words = chosen.size ? `${chosen.size} selected` : "none selected: keys label the outlined one";
-  byId("selected").textContent = words;
+  byId("selected").textContent = chosen.size ? `Label the ${chosen.size} selected` : "Label the outlined particle";
 }
 
 function showFilter() {

@@ -47,6 +47,7 @@ function label(name) {
     chosen.clear();
     if (name && places.length === 1) state.current = there.find((place) => place > places[0]) ?? state.current;
   } else if (name && state.current < COUNT - 1) state.current += 1;
+  keep();
   if (answered() === COUNT) say(`All ${COUNT} particles have a label: press w to save them.`);
   showAll();
 }
@@ -74,7 +75,7 @@ function setMode(grid) {
   chosen.clear();
   document.body.classList.toggle("is-grid", grid);
   byId("single").hidden = grid;
-  byId("many").hidden = byId("grid-tools").hidden = !grid;
+  for (const id of ["many", "grid-tools", "selected"]) byId(id).hidden = !grid;
   byId("to-mode").replaceChildren(element("kbd", "g"), grid ? " One by one" : " Grid");
   byId("hints").textContent = grid ? HINTS.grid : HINTS.single;
   showAll();
