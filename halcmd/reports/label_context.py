@@ -35,7 +35,7 @@ def crops(
     Parameters
     ----------
     particles : Particles
-        With halTomogramFile and positions, else there are no crops.
+        With halTomogramFile.
     rows : ndarray of int
         Which.
     box_edge : float
@@ -50,9 +50,6 @@ def crops(
     list of (ndarray, shape (y, x), or None)
         None where a particle has no position, or its tomogram cannot be opened.
     """
-    if not particles.has("halTomogramFile"):
-        log.info("labels.html: no surroundings, since the table has no column halTomogramFile")
-        return [None] * len(rows)
     opened = lru_cache(None)(_opened)
     positions, sizes = particles.positions, particles.number("halTomogramPixelSize")
     files = particles.text("halTomogramFile")

@@ -13,7 +13,7 @@ LARGEST_FILE = 30_000_000
 """Bytes of a page: what a browser opens at once, and a mail server may still take."""
 
 _LARGEST_EDGE = 64
-_PROGRAM = 400_000
+_PROGRAM = 100_000
 _FACTS = 1_000
 """Bytes of script and style, and of what is said of a particle, at most."""
 _CLIPPED = (0.05, 99.95)  # percentiles

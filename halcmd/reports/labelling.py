@@ -144,7 +144,8 @@ def label_page(folder: Path, table: Particles, asked: Rows, settings: PageSettin
 def _data(table: Particles, asked: Rows, boxes: Boxes, settings: PageSettings) -> dict[str, Any]:
     """All that the page shows."""
     classes = settings.classes or tuple(classes_of(table, settings.maps))
-    pixels = context_edge(len(asked)) if settings.context else 0
+    has_context = settings.context > 0 and table.has("halTomogramFile")
+    pixels = context_edge(len(asked)) if has_context else 0
     shown = sum(
         1 if name in settings.maps else min(len(labelled(table, name)), EXAMPLES) + 1
         for name in classes
@@ -155,7 +156,7 @@ def _data(table: Particles, asked: Rows, boxes: Boxes, settings: PageSettings) -
     volumes = read_reduced(boxes, asked, edge)
     width = boxes.box * boxes.pixel_size
     planes: Sequence[Floats | None] = [None] * len(asked)
-    if settings.context:
+    if has_context:
         planes = _surroundings(table, asked, volumes, width, settings.context, pixels)
     particles = [
         {**facts, "box": as_text(volume), "context": None if plane is None else as_text(plane)}

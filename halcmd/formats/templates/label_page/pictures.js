@@ -18,7 +18,7 @@ function byId(id) {
 function seen(text, turn) {
   const { lowpass } = state.view;
   const matrix = state.view.turn ? turn : null;
-  return kept(`${text.length}${text.slice(0, 400)}|${lowpass}|${matrix}`, () => {
+  return kept(`${lowpass} ${matrix} ${text}`, () => {
     const volume = decoded(text);
     return smoothed(matrix ? turned(volume, EDGE, matrix) : volume, EDGE, lowpass);
   });

@@ -1,6 +1,7 @@
 // One particle at a time, and the list of classes beside it.
 
 const pictures = {};
+const FEW_CLASSES = 6; // that find room with large pictures
 
 function buildSingle() {
   const frame = byId("pictures");
@@ -55,6 +56,7 @@ function showClasses() {
   const list = byId("classes");
   const names = classes();
   list.replaceChildren(...names.map(classRow));
+  document.body.classList.toggle("many-classes", names.length > FEW_CLASSES);
   if (!names.length) {
     list.append(element("p", "No classes yet. Press c, type a name such as ribosome, and press Enter.", "quiet"));
   }
