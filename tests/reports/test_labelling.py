@@ -95,7 +95,7 @@ def test_a_page_of_any_query_stays_below_30_mb(box: int, particles: int) -> None
 
 def test_large_boxes_have_fewer_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(label_volumes, "LARGEST_FILE", 400_000)
-    boxes = noise(20, 24) * 0.1 + shape(24)
+    boxes = noise(20, 24) * 0.02 + shape(24)
     data = page(tmp_path, table(tmp_path, boxes))
     assert (tmp_path / "labels.html").stat().st_size < 400_000
     assert data["box"] == 24
