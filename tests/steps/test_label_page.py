@@ -202,7 +202,8 @@ def test_several_are_labelled_in_the_grid(tmp_path: Path, visit: Callable[..., A
 def test_a_label_goes_away_and_unsaved_ones_hold_the_page(
     tmp_path: Path, visit: Callable[..., Any]
 ) -> None:
-    page = visit(asked(tmp_path, table(tmp_path)))
+    path = asked(tmp_path, table(tmp_path))
+    page = visit(path)
     press(page, "1", "ArrowLeft", "Delete")
     assert page.locator("#done").inner_text() == f"0 of {ASKED}"
     press(page, "w")
@@ -210,14 +211,20 @@ def test_a_label_goes_away_and_unsaved_ones_hold_the_page(
     press(page, "Enter")
     assert page.locator("#save-fault").inner_text() == "There are no labels yet."
     press(page, "Escape", "n", "2", "n", "1")
-    asks: list[str] = []
-    page.on("dialog", lambda dialog: (asks.append(dialog.type), dialog.dismiss()))
-    page.close(run_before_unload=True)
-    page.wait_for_timeout(300)
-    assert asks == ["beforeunload"]
     saved(page, tmp_path)
-    page.close(run_before_unload=True)
+    asks: list[str] = []
+    page.on("dialog", lambda dialog: (asks.append(dialog.type), dialog.accept()))
+    with page.expect_event("close"):
+        page.close(run_before_unload=True)
+    assert asks == []
+    page = visit(path, again=page.context)
+    page.on("dialog", lambda dialog: (asks.append(dialog.type), dialog.accept()))
+    press(page, "3")
+    with page.expect_event("close"):
+        page.close(run_before_unload=True)
     assert asks == ["beforeunload"]
+    again = visit(path, again=page.context)
+    assert again.locator("#done").inner_text() == f"3 of {ASKED}"
 
 
 def test_no_name_is_no_file_and_no_class_has_a_bad_name(
@@ -282,6 +289,67 @@ def test_turning_is_that_of_extract(tmp_path: Path, visit: Callable[..., Any]) -
     assert np.abs(difference).max() < 0.06  # linear against cubic interpolation
     assert np.corrcoef(np.reshape(turned, wanted.shape)[inside], wanted[inside])[0, 1] > 0.99
     np.testing.assert_allclose(page.evaluate("DATA.particles[0].turn"), matrix.ravel(), atol=1e-5)
+
+
+def test_the_mouse_leaves_the_keys_to_the_particles(
+    tmp_path: Path, visit: Callable[..., Any]
+) -> None:
+    page = visit(asked(tmp_path, table(tmp_path)))
+    page.locator("button.class").nth(1).click()
+    press(page, "ArrowRight", "2")
+    page.locator("#slab").click()
+    press(page, "ArrowRight", "3")
+    page.locator("#to-mode").click()
+    page.locator("#show").select_option("unlabelled")
+    press(page, "1")
+    labels = "Object.entries(state.answers).map(([k, a]) => [Number(k), a.label])"
+    assert page.evaluate(labels) == [[0, "ribo"], [2, "ribo"], [4, "thermo"], [5, "apo"]]
+
+
+def test_a_class_without_labels_can_be_removed(tmp_path: Path, visit: Callable[..., Any]) -> None:
+    page = visit(asked(tmp_path, table(tmp_path)))
+    press(page, "c")
+    page.keyboard.type("typo")
+    press(page, "Enter")
+    assert page.get_by_text("Remove").count() == 0
+    press(page, "z")
+    page.get_by_text("Remove").click()
+    assert page.evaluate("classes()") == list(CLASSES)
+    assert "typo" not in page.locator("#show").inner_text()
+
+
+def test_a_second_window_is_noticed(tmp_path: Path, visit: Callable[..., Any]) -> None:
+    path = asked(tmp_path, table(tmp_path))
+    first = visit(path)
+    assert not first.locator("#alarm").is_visible()
+    second = visit(path, again=first.context)
+    press(second, "1")
+    first.locator("#alarm").wait_for(state="visible")
+    assert "another window" in first.locator("#alarm").inner_text()
+
+
+def test_undo_of_many_fits_the_store(tmp_path: Path, visit: Callable[..., Any]) -> None:
+    page = visit(asked(tmp_path, table(tmp_path)))
+    press(page, "g")
+    every = "[...Array(COUNT).keys()]"
+    page.evaluate(f"for (let n = 0; n < 300; n++) give({every}, n % 2 ? 'apo' : 'ribo')")
+    assert page.evaluate("state.steps.length") == 100  # of fifty labels each
+    assert page.evaluate("localStorage.getItem(KEY).length") < 1_000_000
+    press(page, "z")
+    assert page.evaluate("countOf('ribo')") == ASKED
+
+
+def test_each_map_is_drawn(tmp_path: Path, visit: Callable[..., Any]) -> None:
+    maps = {}
+    for number, name in enumerate(CLASSES):  # they differ in the middle alone
+        volume = np.zeros((BOX,) * 3, np.float32)
+        volume[6 : 8 + number, 6:10, 6:10] = 1
+        maps[name] = tmp_path / f"{name}.mrc"
+        write_volume(maps[name], volume, SIZE)
+    page = visit(asked(tmp_path, table(tmp_path), maps=maps))
+    second = ".row figure:nth-of-type(2) canvas"
+    look = f"[...document.querySelectorAll('{second}')].map(c => c.toDataURL())"
+    assert len(set(page.evaluate(look))) == 3
 
 
 HOSTILE = (

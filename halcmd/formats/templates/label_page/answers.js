@@ -3,7 +3,7 @@
 const COUNT = DATA.particles.length;
 const FIXED = ["junk", "unknown", "skip"];
 const KEY = `halcmd-labels-${DATA.query}`;
-const MOST_STEPS = 500;
+const MOST_UNDONE = 5000; // labels that can be undone: a browser keeps a few megabytes
 
 const state = {
   answers: {}, // place of a particle -> { label, annotator, time }
@@ -15,6 +15,7 @@ const state = {
   view: { slab: 3, lowpass: 1, contrast: 5, invert: false, turn: false, prediction: true },
 };
 let keeps = true;
+let isElsewhere = false; // another window has labelled the same particles
 
 function classes() {
   return [...DATA.classes, ...state.added];
@@ -41,7 +42,8 @@ function give(places, label) {
     else delete state.answers[place];
   }
   state.steps.push([state.current, step]);
-  if (state.steps.length > MOST_STEPS) state.steps.shift();
+  let labels = state.steps.reduce((sum, [, one]) => sum + one.length, 0);
+  while (labels > MOST_UNDONE && state.steps.length > 1) labels -= state.steps.shift()[1].length;
   state.saved = false;
   keep();
 }

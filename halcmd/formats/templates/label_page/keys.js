@@ -16,7 +16,7 @@ const HELP = [
   ["f F", "more, less low-pass"],
   ["k K", "more, less contrast"],
   ["i", "invert black and white"],
-  ["t", "turn by the orientation of the pick"],
+  ["t", "turn by the orientation of the pick, and back"],
   ["p", "hide or show the prediction"],
   ["a", "your name"],
   ["w", "save the labels to a file"],
@@ -121,6 +121,7 @@ function takeBack() {
   chosen.clear();
   say(count ? `undone: ${count === 1 ? DATA.particles[state.current].id : `${count} particles`}` : "nothing to undo");
   showAll();
+  if (state.added.length) showClasses();
 }
 
 function showTools() {
@@ -145,8 +146,10 @@ function showProgress() {
   byId("progress").value = answered();
   byId("done").textContent = `${answered()} of ${COUNT}`;
   byId("annotator").value = state.annotator;
-  byId("alarm").hidden = keeps;
-  byId("alarm").textContent = "This browser keeps nothing between visits: save the labels before you leave.";
+  byId("alarm").hidden = keeps && !isElsewhere;
+  byId("alarm").textContent = isElsewhere
+    ? "This page is open in another window, with other labels: close one of them, and reload the other."
+    : "This browser keeps nothing between visits: save the labels before you leave.";
 }
 
 function showAll() {

@@ -42,7 +42,10 @@ function showFacts(particle) {
     const tells = ["entropy", "margin"].includes(name) && !state.view.prediction;
     add(name, tells ? "hidden" : shortNumber(text));
   }
-  if (state.view.turn && !particle.turn) add("turned", "no orientation known");
+  if (particle.turn) {
+    const other = particle.axes === "tomogram" ? "particle" : "tomogram";
+    add("axes", `of the ${state.view.turn ? other : particle.axes}`);
+  } else if (state.view.turn) add("axes", "no orientation known");
   byId("pictures").lastChild.replaceChildren(list);
 }
 
@@ -84,7 +87,10 @@ function classButton(key, name, words) {
   const text = element("span", "", "text");
   text.append(element("span", name, "class-name"), element("span", words, "quiet"));
   button.append(element("kbd", key || "·"), text, element("span", String(countOf(name)), "count"));
-  button.addEventListener("click", () => label(name));
+  button.addEventListener("click", (event) => {
+    label(name);
+    release(event);
+  });
   return button;
 }
 
@@ -103,7 +109,8 @@ function removeButton(name) {
   button.addEventListener("click", () => {
     state.added = state.added.filter((other) => other !== name);
     keep();
-    showAll();
+    showFilter();
+    showClasses();
     say(`class ${name} removed`);
   });
   return button;

@@ -1,5 +1,10 @@
 // What listens, and the start.
 
+// After a click with the mouse, keys are for the particles again; who uses Tab stays where he is.
+function release(event) {
+  if (event.detail) event.currentTarget.blur();
+}
+
 function withControl(event) {
   const key = event.key.toLowerCase();
   if (key === "s") openSave();
@@ -18,9 +23,9 @@ function onKey(event) {
     if (event.key === "Escape") target.blur();
     return;
   }
-  const moves = /^(Arrow|Home|End| |Enter)/.test(event.key);
-  if (moves && target.matches("input, select, button")) return;
-  if (target.matches("select") && event.key.length === 1 && event.key !== "Escape") return;
+  if (/^(Arrow|Home|End)/.test(event.key) && target.matches("input")) return;
+  if ([" ", "Enter"].includes(event.key) && target.matches("button")) return;
+  if (target.matches("select") && event.key !== "Escape") return;
   const done = event.ctrlKey || event.metaKey ? withControl(event) : run(event.key, event);
   if (done) event.preventDefault();
 }
@@ -31,15 +36,20 @@ function listen() {
   for (const [name, key] of Object.entries(clicks)) {
     byId(`to-${name}`).addEventListener("click", (event) => {
       run(key);
-      event.currentTarget.blur();
+      release(event);
     });
   }
   for (const name of ["slab", "lowpass", "contrast"]) {
     const range = byId(name);
+    range.addEventListener("pointerup", () => range.blur());
     range.addEventListener("input", () => set(name, Number(range.value), Number(range.min), Number(range.max)));
   }
-  byId("plane").addEventListener("change", redrawGrid);
+  byId("plane").addEventListener("change", () => {
+    byId("plane").blur();
+    redrawGrid();
+  });
   byId("show").addEventListener("change", () => {
+    byId("show").blur();
     chosen.clear();
     showAll();
   });
@@ -51,6 +61,11 @@ function listen() {
   });
   listenToNames();
   window.addEventListener("resize", redrawPictures);
+  window.addEventListener("storage", (event) => {
+    if (event.key !== KEY) return;
+    isElsewhere = true;
+    showProgress();
+  });
   window.addEventListener("beforeunload", (event) => {
     if (!state.saved) event.preventDefault();
   });
@@ -83,7 +98,7 @@ function describe() {
   byId("origin").textContent = parts.filter(Boolean).join(" · ");
   const turns = DATA.particles.some((particle) => particle.turn);
   byId("to-turn").disabled = !turns;
-  byId("to-turn").title = turns ? "turn by the orientation of the pick" : "the picks have no orientations";
+  byId("to-turn").title = turns ? "turn between the axes of tomogram and particle" : "the picks have no orientations";
   byId("to-prediction").hidden = !DATA.particles.some((particle) => particle.predicted !== null);
   const list = element("dl");
   for (const [keys, words] of HELP) {
