@@ -31,8 +31,8 @@ _TOMOGRAM_COLUMNS = ("halTomogram", "rlnTomoName", "rlnMicrographName", "wrpSour
 _TOMOGRAM_SUFFIX = re.compile(
     r"(\.tomostar|[.:]mrcs?|\.rec|\.map|\.st|\.gz|\.bz2|_Vol|_rec|_\d+(\.\d+)?Apx)$", re.IGNORECASE
 )
-_LABEL = re.compile(r"^[A-Za-z][A-Za-z0-9_.-]*$")
-_NO_LABELS = {"nan", "na", "none", "null", "true", "false"}
+LABEL = re.compile(r"^[A-Za-z][A-Za-z0-9_.-]*$")
+NO_LABELS = {"nan", "na", "none", "null", "true", "false"}
 
 
 @dataclass(frozen=True)
@@ -323,7 +323,7 @@ def group_key(text: str) -> str:
 
 def valid_label(text: str) -> bool:
     """Whether a class may be called so: begins with a letter; letters, digits, ``_ . -``."""
-    return bool(_LABEL.match(text)) and text.lower() not in _NO_LABELS
+    return bool(LABEL.match(text)) and text.lower() not in NO_LABELS
 
 
 def new_ids(tomograms: Iterable[str]) -> list[str]:

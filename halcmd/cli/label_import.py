@@ -124,7 +124,10 @@ def label_import(
     ] = False,
     annotator: Annotated[
         str | None,
-        Option(help="Who gave the labels. Default: name of the file.", rich_help_panel="Labels"),
+        Option(
+            help="Who gave the labels. Default: column annotator of the file, else its name.",
+            rich_help_panel="Labels",
+        ),
     ] = None,
     split: Annotated[
         str,

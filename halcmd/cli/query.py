@@ -134,6 +134,40 @@ def query(
             metavar="RULE",
         ),
     ] = None,
+    label_page: Annotated[
+        bool,
+        Option(
+            help="Write labels.html, to look at the particles and label them in a browser.",
+            rich_help_panel="Hand-off",
+        ),
+    ] = True,
+    classes: Annotated[
+        str | None,
+        Option(
+            help="Classes that the page offers. Default: those of labels and predictions.",
+            rich_help_panel="Hand-off",
+            metavar="TEXT,...",
+        ),
+    ] = None,
+    references: Annotated[
+        Path | None,
+        Option(
+            help="Maps to show beside the particles: an MRC file for each class, called like it. "
+            "Default: labelled particles.",
+            rich_help_panel="Hand-off",
+            metavar="DIR",
+        ),
+    ] = None,
+    context_: Annotated[
+        float,
+        Option(
+            "--context",
+            help="Width of the tomogram shown around a particle, in boxes; 0 = none.",
+            rich_help_panel="Hand-off",
+            min=0.0,
+            max=10.0,
+        ),
+    ] = 2.5,
     batch_size: Annotated[
         int | None,
         Option(
@@ -148,6 +182,7 @@ def query(
     halcmd query --i Score/job006/particles.star --strategy hal --n 32 --o Query/job007/
     """
     from halcmd.registry import load
+    from halcmd.reports.labelling import page_settings
     from halcmd.steps.query import query as step
     from halcmd.strategies.limits import Limits
     from halcmd.strategies.options import parse
@@ -180,4 +215,5 @@ def query(
         scored=particles[0].parent if len(particles) == 1 else None,
         batch=batch_size,
         seed=run.seed,
+        page=page_settings(classes, references, context_) if label_page else None,
     )

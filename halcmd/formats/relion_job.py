@@ -41,6 +41,7 @@ OUTPUTS = (
     "particles.png",
     "query.star",
     "query.csv",
+    "labels.html",
     "unmatched.csv",
     "evaluation.star",
     RESULTS,

@@ -1,5 +1,6 @@
 """Labels as other people and programs give them back: which row, which class."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -23,7 +24,10 @@ from halcmd.registry import load
 ID_COLUMNS = ("halParticleId", "particle_id", "id")
 PARTICLE_NAME_COLUMNS = ("rlnTomoParticleName",)
 IMAGE_COLUMNS = ("halImageName", "rlnImageName", "image", "image_name", "file")
+ANNOTATOR_COLUMNS = ("annotator", "halLabelSource")
 LABEL_COLUMNS = ("halLabel", "label", "class", "rlnClassNumber")
+_GUARDED = re.compile(r"'(?=[=+\-@\t\r])")
+"""What labels.html puts before text that a spreadsheet would take for a formula."""
 _NO_ANSWER = {"", UNLABELLED, "nan", "na", "none", "null", "<na>"}
 
 
@@ -41,6 +45,8 @@ class LabelFile:
         halParticleId, rlnTomoParticleName and image name of each row, where the file has them.
     picks : Picks or None
         Tomogram and coordinates of each row, where the file has them.
+    annotators : ndarray of shape (n,), object of str, or None
+        Who gave each answer, where the file says it; ``none`` where not.
     """
 
     path: Path
@@ -49,6 +55,7 @@ class LabelFile:
     particle_names: np.ndarray | None
     images: np.ndarray | None
     picks: Picks | None
+    annotators: np.ndarray | None = None
 
 
 def read_labels(
@@ -99,6 +106,7 @@ def read_labels(
         _first(table, PARTICLE_NAME_COLUMNS),
         _first(table, IMAGE_COLUMNS),
         picks,
+        annotators=_first(table, ANNOTATOR_COLUMNS),
     )
 
 
@@ -256,7 +264,13 @@ def _check(labels: list[str], path: Path) -> None:
 def _first(table: Table, names: tuple[str, ...]) -> np.ndarray | None:
     plain = {_plain_name(name): name for name in reversed(table.labels)}
     found = next((plain[n] for name in names if (n := _plain_name(name)) in plain), None)
-    return np.array(table.column(found), dtype=object) if found else None
+    if not found:
+        return None
+    return np.array([_unguarded(text) for text in table.column(found)], dtype=object)
+
+
+def _unguarded(text: str) -> str:
+    return text[1:] if _GUARDED.match(text) else text
 
 
 def _contents(file: PickFile, name: str) -> tuple[Picks | None, Table]:

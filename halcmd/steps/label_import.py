@@ -100,7 +100,8 @@ def label_import(
     only : Path, optional
         A file with halParticleId: labels are taken for these rows alone.
     annotator : str, optional
-        halLabelSource; default: name of the file.
+        halLabelSource; default: the annotator of each row, where the file names one, else the
+        name of the file.
     label_round : int, optional
         halLabelRound; default: one more than the highest.
 
@@ -128,8 +129,8 @@ def label_import(
         counts["matched"] += int(match.matched.sum())
         counts["unmatched"] += int((match.rows == NO_MATCH).sum())
         counts["ambiguous"] += int((match.rows == AMBIGUOUS).sum())
-        source = annotator or file.path.name
-        for row, label in zip(match.rows, file.labels, strict=True):
+        sources = _sources(file, annotator)
+        for row, label, source in zip(match.rows, file.labels, sources, strict=True):
             if row >= 0 and row in wanted and label != UNLABELLED:
                 answers.setdefault(int(row), []).append(_Answer(label, source))
     merged, conflicting = _merge(particles, answers, rules)
@@ -159,6 +160,13 @@ def label_import(
         changed,
         dict(sorted(labels.items())),
     )
+
+
+def _sources(file: LabelFile, annotator: str | None) -> list[str]:
+    """Who gave each answer of a file: the one person given, else as it says, else the file."""
+    if annotator is not None or file.annotators is None:
+        return [annotator or file.path.name] * len(file.labels)
+    return [name if name not in {"", "none"} else file.path.name for name in file.annotators]
 
 
 def _wanted_rows(particles: Particles, only: Path | None) -> set[int]:

@@ -15,6 +15,7 @@ from halcmd.errors import InputError, NothingToQuery, OptionError
 from halcmd.intake.labels import read_ids
 from halcmd.particles import Particles
 from halcmd.registry import load
+from halcmd.reports.labelling import PageSettings, label_page
 from halcmd.strategies import LEARNING, STRATEGIES
 from halcmd.strategies.limits import Limits, Places
 from halcmd.strategies.pool import Pool, QuerySettings
@@ -73,6 +74,7 @@ def query(
     scored: Path | None = None,
     batch: int | None = None,
     seed: int = 0,
+    page: PageSettings | None = None,
 ) -> QueryResult:
     """The ``n`` particles of the pool that the strategy wants most, as table and as hand-off.
 
@@ -105,6 +107,8 @@ def query(
     batch : int, optional
         Particles per forward pass of the model. Default: about a million voxels.
     seed : int
+    page : PageSettings, optional
+        What ``labels.html`` offers and shows; None = there is no such page.
 
     Raises
     ------
@@ -153,7 +157,11 @@ def query(
         log.warning(f"the limits allow only {len(asked):,} of {wanted:,} particles")
     table = write_query(particles, pool, selection, folder, strategy)
     counts = report_classes(particles, pool, selection.chosen)
-    log.info(f"label them in {folder / 'query.csv'} (last column), then halcmd label-import")
+    has_page = page is not None and label_page(folder, table, asked, page)
+    where = f"{folder / 'query.csv'} (last column)"
+    if has_page:
+        where = f"{folder / 'labels.html'} (in a browser), or {where}"
+    log.info(f"label them in {where}, then halcmd label-import")
     return QueryResult(table, asked, strategy, len(pool), len(answered), counts)
 
 

@@ -444,3 +444,21 @@ def test_coordinates_that_extract_needed_an_option_for_come_back_with_it(tmp_pat
     reading: dict[str, object] = {"unit": "angstrom"}
     again = run(particles, tmp_path / "angst.csv", tmp_path, rules=rules, reading=reading)
     assert again.matched == 1
+
+
+def test_who_labelled_stands_in_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "l.csv"
+    path.write_text(
+        "halParticleId,halLabel,annotator,time\n"
+        "T/000001,ribo,Ann Otator,2026-01-01T10:00:00Z\n"
+        "T/000002,ribo,'=Ben,2026-01-01T10:00:01Z\n"
+        "T/000003,apo,,2026-01-01T10:00:02Z\n"
+    )
+    for annotator, sources in (
+        (None, ["Ann_Otator", "=Ben", "l.csv", "none"]),
+        ("carla", ["carla", "carla", "carla", "none"]),
+    ):
+        result = label_import(
+            table(), [read_labels(path)], tmp_path / "o", rules=Rules(), annotator=annotator
+        )
+        assert list(result.particles.text("halLabelSource")) == sources
