@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -102,3 +103,11 @@ def _path(name: str) -> str:
 def _base(name: str) -> str:
     number, at, path = _path(name).rpartition("@")
     return number + at + path.rsplit("/", 1)[-1]
+
+
+def id_number(name: str) -> int:
+    """A number that stands for a name: 48 bits of its hash, which a float64 holds exactly.
+
+    Of 20,000 names two have the same number with a chance of 1 in 10^6.
+    """
+    return int.from_bytes(blake2b(name.encode(), digest_size=6).digest(), "big")

@@ -39,6 +39,8 @@ OUTPUTS = (
     "particles.png",
     "query.star",
     "query.csv",
+    "montage.png",
+    "montage.pdf",
     "unmatched.csv",
     "evaluation.star",
     "confusion.png",
@@ -46,6 +48,10 @@ OUTPUTS = (
     "Subtomograms",
     "Tomograms",
     "Classes",
+    "ArtiaX",
+    "napari",
+    "IMOD",
+    "Dynamo",
 )
 """Every name that a step may write in its folder, besides the log, the settings and the markers."""
 

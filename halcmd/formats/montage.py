@@ -1,0 +1,152 @@
+"""Pages of particles on A4, as a PDF and its first page as a PNG."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from halcmd.formats.files import atomic
+from halcmd.formats.particle_plots import draw_scale_bar, write_on_plane
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_WIDTH, _HEIGHT = 210.0, 297.0  # mm, A4
+_MARGIN, _TOP, _BOTTOM = 12.0, 24.0, 10.0
+_COLUMNS, _ROWS = 2, 8
+PER_PAGE = _COLUMNS * _ROWS
+_GUTTER, _GAP = 10.0, 1.2  # mm, between columns and between planes
+_PLANES = ("xy", "xz", "yz", "slab")
+_CARD = (_WIDTH - 2 * _MARGIN - _GUTTER) / _COLUMNS
+_EDGE = (_CARD - (len(_PLANES) - 1) * _GAP) / len(_PLANES)
+_ROW = (_HEIGHT - _TOP - _BOTTOM) / _ROWS
+_LONGEST_ID = 26
+_DPI = 150
+_MM = 1 / 25.4
+
+
+@dataclass(frozen=True)
+class Card:
+    """One particle on the page.
+
+    Attributes
+    ----------
+    rank, name, predicted : str
+        Its place in the query, its id, and predicted class with probability; may be empty.
+    planes : ndarray, shape (4, edge, edge)
+        Central xy, xz, yz slice and a slab; the first axis of a plane upwards.
+    """
+
+    rank: str
+    name: str
+    predicted: str
+    planes: np.ndarray
+
+
+def write_montage(
+    pdf: Path, png: Path, cards: Sequence[Card], *, heading: str, note: str, pixel_size: float
+) -> None:
+    """Draw particles on A4 pages with room for a label beneath each; the same bytes each time.
+
+    Parameters
+    ----------
+    pdf, png : Path
+        All pages, and the first.
+    cards : sequence of Card
+        At least one.
+    heading, note : str
+        Two lines at the top of each page.
+    pixel_size : float
+        Angstrom, for the scale bars.
+    """
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_pdf import PdfPages
+
+    metadata = {"CreationDate": None, "Creator": None, "Producer": None}
+    with (
+        rc_context({"image.composite_image": False}),
+        atomic(pdf) as temporary,
+        PdfPages(temporary, metadata=metadata) as pages,
+    ):
+        for number, figure in enumerate(_pages(cards, heading, note, pixel_size)):
+            pages.savefig(figure, dpi=_DPI)
+            if number == 0:
+                with atomic(png) as picture:
+                    figure.savefig(picture, format="png", dpi=_DPI, metadata={"Software": None})
+
+
+def _pages(cards: Sequence[Card], heading: str, note: str, pixel_size: float) -> Iterator["Figure"]:
+    from matplotlib.figure import Figure
+
+    count = -(-len(cards) // PER_PAGE)
+    for page in range(count):
+        figure = Figure(figsize=(_WIDTH * _MM, _HEIGHT * _MM))
+        axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+        axes.set(xlim=(0, _WIDTH), ylim=(0, _HEIGHT))
+        axes.set_axis_off()
+        _write(axes, _MARGIN, _HEIGHT - 11, heading, size=10, weight="bold")
+        _write(axes, _MARGIN, _HEIGHT - 16.5, note, size=8)
+        _write(axes, _WIDTH - _MARGIN, _HEIGHT - 11, f"{page + 1} / {count}", size=9, ha="right")
+        for place, card in enumerate(cards[page * PER_PAGE : (page + 1) * PER_PAGE]):
+            column, row = divmod(place, _ROWS)
+            left = _MARGIN + column * (_CARD + _GUTTER)
+            _draw(axes, left, _HEIGHT - _TOP - row * _ROW, card, pixel_size)
+        axes.set(xlim=(0, _WIDTH), ylim=(0, _HEIGHT))
+        yield figure
+
+
+def _draw(axes: "Axes", left: float, top: float, card: Card, pixel_size: float) -> None:
+    """One particle: names above its planes, a line for the label beneath them."""
+    _write(axes, left, top - 2.2, f"{card.rank}", size=10, weight="bold")
+    _write(axes, left + 8, top - 2.2, _shortened(card.name), size=8)
+    _write(axes, left + _CARD, top - 2.2, card.predicted, size=8, ha="right")
+    upper = top - 4.6
+    for place, (plane, name) in enumerate(zip(card.planes, _PLANES, strict=True)):
+        start = left + place * (_EDGE + _GAP)
+        low, high = np.percentile(plane, (0.5, 99.5))
+        axes.imshow(
+            plane,
+            cmap="gray",
+            vmin=low,
+            vmax=high,
+            origin="lower",
+            extent=(start, start + _EDGE, upper - _EDGE, upper),
+            interpolation="bicubic",
+            aspect="auto",
+        )
+        write_on_plane(axes, (start + 0.8, upper - 1.8), name)
+    nanometres = card.planes.shape[-1] * pixel_size / 10
+    draw_scale_bar(axes, (left + 1.0, upper - _EDGE + 1.2), _EDGE, nanometres)
+    line = upper - _EDGE - 5.6
+    _write(axes, left, line + 0.9, "label", size=7, colour="0.4")
+    axes.plot([left + 8, left + _CARD], [line, line], color="0.5", lw=0.6)
+
+
+def _write(
+    axes: "Axes",
+    x: float,
+    y: float,
+    text: str,
+    *,
+    size: float,
+    ha: str = "left",
+    weight: str = "normal",
+    colour: str = "black",
+) -> None:
+    axes.text(
+        *(x, y, text),
+        ha=ha,
+        va="baseline",
+        fontsize=size,
+        weight=weight,
+        color=colour,
+        parse_math=False,  # a name is no formula, whatever signs it holds
+    )
+
+
+def _shortened(name: str) -> str:
+    """A name that fits beside the class; of a long one, the end tells particles apart."""
+    return name if len(name) <= _LONGEST_ID else f"…{name[1 - _LONGEST_ID :]}"
