@@ -158,8 +158,13 @@ def _draw(axes: "Axes", planes: Floats, caption: tuple[str, str], pixel_size: fl
     for place, (plane, name) in enumerate(zip(planes, ("xy", "xz", "yz"), strict=True)):
         where = (place * step, place * step + edge, 0.0, float(edge))
         axes.imshow(plane, cmap="gray", vmin=low, vmax=high, origin="lower", extent=where)
-        write_on_plane(axes, (place * step + 0.05 * edge, 0.9 * edge), name)
-    draw_scale_bar(axes, (0.05 * edge, 0.06 * edge), float(edge), edge * pixel_size / 10)
+        _write(axes, place * step + 0.05 * edge, 0.9 * edge, name)
+    length = bar_length(edge * pixel_size / 10)
+    start, height = 0.05 * edge, 0.06 * edge
+    end = start + length * 10 / pixel_size
+    for width, colour in ((4, "black"), (2, _MARKS)):
+        axes.plot([start, end], [height] * 2, color=colour, lw=width, solid_capstyle="butt")
+    _write(axes, start, height + 0.09 * edge, f"{length:g} nm")
     axes.set(xlim=(0, 2 * step + edge), ylim=(0, edge))
     axes.text(
         *(0.5, -0.04, f"{_shortened(caption[0])}\n{caption[1]}"),
@@ -171,38 +176,16 @@ def _draw(axes: "Axes", planes: Floats, caption: tuple[str, str], pixel_size: fl
     )
 
 
-def draw_scale_bar(
-    axes: "Axes", corner: tuple[float, float], width: float, nanometres: float
-) -> None:
-    """A bar with its length in nm, in the lower left of a plane.
-
-    Parameters
-    ----------
-    axes : Axes
-        Where.
-    corner : (float, float)
-        Left end of the bar.
-    width, nanometres : float
-        Edge of the plane, as drawn and in the specimen.
-    """
-    length = _bar(nanometres)
-    left, height = corner
-    ends = [left, left + width * length / nanometres]
-    for line, colour in ((4, "black"), (2, _MARKS)):
-        axes.plot(ends, [height] * 2, color=colour, lw=line, solid_capstyle="butt")
-    write_on_plane(axes, (left, height + 0.09 * width), f"{length:g} nm")
-
-
-def write_on_plane(axes: "Axes", place: tuple[float, float], text: str) -> None:
+def _write(axes: "Axes", x: float, y: float, text: str) -> None:
     """A word that can be read on light and dark."""
     from matplotlib.patheffects import withStroke
 
     around = withStroke(linewidth=2, foreground="black")
-    word = axes.text(*place, text, ha="left", va="center", fontsize=7, color=_MARKS)
-    word.set_path_effects([around])
+    place = axes.text(x, y, text, ha="left", va="center", fontsize=7, color=_MARKS)
+    place.set_path_effects([around])
 
 
-def _bar(edge: float) -> float:
+def bar_length(edge: float) -> float:
     """The largest of 1, 2, 5, 10, ... (nm) that is at most 0.4 of an edge."""
     power = 10.0 ** np.floor(np.log10(0.4 * edge))
     return float(max(times * power for times in (1, 2, 5) if times * power <= 0.4 * edge))

@@ -47,7 +47,8 @@ def read(path):
 
 
 def write(path, layer):
-    table = layer.features
+    table = layer.features.copy()
+    table.loc[table.duplicated("halParticleId"), "halParticleId"] = ""  # added here
     rows = zip(layer.data.tolist(), table.astype(str).to_numpy().tolist())
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)

@@ -16,11 +16,13 @@ from halcmd.importers import IMPORTERS
 from halcmd.importers.csv_table import read_rows, split_rows
 from halcmd.intake.read import in_unit, open_named
 from halcmd.intake.recognise import known_as, recognise
-from halcmd.particles import UNLABELLED, Particles, particles_of, valid_label
+from halcmd.particles import UNLABELLED, Particles, group_key, particles_of, valid_label
 from halcmd.picks.picks import Picks
 from halcmd.registry import load
 
 ID_COLUMNS = ("halParticleId", "particle_id", "id")
+NUMBER_COLUMNS = ("halParticleNumber",)
+TOMOGRAM_NUMBER_COLUMNS = ("halTomogramNumber",)
 PARTICLE_NAME_COLUMNS = ("rlnTomoParticleName",)
 IMAGE_COLUMNS = ("halImageName", "rlnImageName", "image", "image_name", "file")
 LABEL_COLUMNS = ("halLabel", "label", "class", "rlnClassNumber")
@@ -41,6 +43,8 @@ class LabelFile:
         halParticleId, rlnTomoParticleName and image name of each row, where the file has them.
     picks : Picks or None
         Tomogram and coordinates of each row, where the file has them.
+    numbers, tomogram_numbers : ndarray of shape (n,), object of str, or None
+        What stands for ids and tomograms where texts were lost (``halcmd.matching.id_number``).
     """
 
     path: Path
@@ -49,6 +53,8 @@ class LabelFile:
     particle_names: np.ndarray | None
     images: np.ndarray | None
     picks: Picks | None
+    numbers: np.ndarray | None = None
+    tomogram_numbers: np.ndarray | None = None
 
 
 def read_labels(
@@ -99,6 +105,8 @@ def read_labels(
         _first(table, PARTICLE_NAME_COLUMNS),
         _first(table, IMAGE_COLUMNS),
         picks,
+        _whole(_first(table, NUMBER_COLUMNS)),
+        _whole(_first(table, TOMOGRAM_NUMBER_COLUMNS)),
     )
 
 
@@ -230,7 +238,8 @@ def _plain_name(column: str) -> str:
 
 def _plain(label: str, renames: dict[str, str]) -> str:
     """A class name as halcmd writes it: renamed, ``class_1`` for 1, no answer for 0 and below."""
-    label = renames.get(label.strip(), label.strip())
+    label = label.strip()
+    label = renames.get(label, renames.get(group_key(label), label))
     if label.lower() in _NO_ANSWER:
         return UNLABELLED
     try:
@@ -257,6 +266,11 @@ def _first(table: Table, names: tuple[str, ...]) -> np.ndarray | None:
     plain = {_plain_name(name): name for name in reversed(table.labels)}
     found = next((plain[n] for name in names if (n := _plain_name(name)) in plain), None)
     return np.array(table.column(found), dtype=object) if found else None
+
+
+def _whole(numbers: np.ndarray | None) -> np.ndarray | None:
+    """Numbers as texts without the decimals that other programs append."""
+    return None if numbers is None else np.array([group_key(n) for n in numbers], dtype=object)
 
 
 def _contents(file: PickFile, name: str) -> tuple[Picks | None, Table]:

@@ -7,7 +7,6 @@ import numpy as np
 from halcmd.console import log
 from halcmd.errors import DataError, InputError
 from halcmd.formats.montage import PER_PAGE, Card, write_montage
-from halcmd.handoff.places import offered_classes
 from halcmd.particles import Particles
 from halcmd.subtomograms import open_boxes
 
@@ -41,13 +40,12 @@ def montage(asked: Particles, folder: Path, strategy: str) -> None:
         return
     shown = f"the first {MOST:,} of " if len(asked) > MOST else ""
     heading = f"{shown}{len(asked):,} particles to label, chosen by {strategy}"
-    names = ", ".join([*offered_classes(asked), "unknown", "skip"])
     write_montage(
         folder / "montage.pdf",
         folder / "montage.png",
         _cards(drawn, volumes),
         heading=f"{heading}  ({folder})",
-        note=f"classes: {names}",
+        note=f"central slices xy, xz, yz; mean of {2 * _half(boxes.box)} px in z",
         pixel_size=boxes.pixel_size,
     )
     pages = -(-len(drawn) // PER_PAGE)
@@ -70,6 +68,11 @@ def _cards(drawn: Particles, volumes: np.ndarray) -> list[Card]:
 def _planes(volume: np.ndarray) -> np.ndarray:
     """Central xy, xz and yz slice and the mean of the central quarter in z, shape (4, n, n)."""
     middle = len(volume) // 2
-    half = max(len(volume) // _SLAB // 2, 1)
+    half = _half(len(volume))
     slab = volume[middle - half : middle + half].mean(axis=0)
     return np.stack([volume[middle], volume[:, middle], volume[:, :, middle], slab])
+
+
+def _half(box: int) -> int:
+    """Half the thickness of the slab in pixels."""
+    return max(box // _SLAB // 2, 1)
