@@ -134,7 +134,8 @@ def _strip(planes: np.ndarray) -> np.ndarray:
     edge = planes.shape[-1]
     low, high = np.percentile(planes.reshape(len(planes), -1), (0.5, 99.5), axis=1)[..., None, None]
     finer = _lanczos(edge, max(round(_EDGE * _MM * _DPI), edge))
-    tiles = np.clip(finer @ ((planes - low) / (high - low)) @ finer.T, 0.0, 1.0)[:, ::-1] * 255
+    grey = (planes - low) / np.maximum(high - low, 1e-6)  # a plane outside the tomogram is flat
+    tiles = np.clip(finer @ grey @ finer.T, 0.0, 1.0)[:, ::-1] * 255
     gap = np.full((len(finer), round(len(finer) * _GAP / _EDGE)), 255.0)
     parts = [part for tile in tiles for part in (tile, gap)][:-1]
     return np.concatenate(parts, axis=1).astype(np.uint8)

@@ -39,6 +39,7 @@ OUTPUTS = (
     "particles.png",
     "query.star",
     "query.csv",
+    "classes.csv",
     "montage.png",
     "montage.pdf",
     "unmatched.csv",

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from halcmd.formats.files import write_csv, write_text
-from halcmd.handoff.places import Group, by_tomogram, check_places
+from halcmd.formats.files import write_text
+from halcmd.handoff.places import Group, by_tomogram, check_places, write_classes
 from halcmd.particles import Particles
 from halcmd.poses import euler_matrices
 
@@ -25,7 +25,7 @@ def check(particles: Particles) -> None:
 
 
 def write(particles: Particles, folder: Path) -> list[Path]:
-    """Write ``query.tbl``, ``.doc`` and ``.vll``; ``classes.csv`` where classes have numbers."""
+    """Write ``query.tbl``, ``query.doc`` and ``query.vll``, and ``classes.csv`` if there are any."""
     groups = by_tomogram(particles)
     tables = [_rows(group, number) for number, group in enumerate(groups, 1)]
     table = np.concatenate(tables)
@@ -36,11 +36,7 @@ def write(particles: Particles, folder: Path) -> list[Path]:
     write_text(path.with_suffix(".doc"), "".join(f"{n} {file}\n" for n, file in files))
     write_text(path.with_suffix(".vll"), "".join(f"{file}\n* index = {n}\n" for n, file in files))
     paths = [path, path.with_suffix(".doc"), path.with_suffix(".vll")]
-    numbers = particles.class_numbers()
-    if numbers:
-        paths.append(path.with_name("classes.csv"))
-        write_csv(paths[-1], ("old", "new"), [(str(n), name) for name, n in numbers.items()])
-    return paths
+    return [*paths, *write_classes(particles, folder)]
 
 
 def _rows(group: Group, number: int) -> np.ndarray:

@@ -2,10 +2,12 @@
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from halcmd.errors import InputError, first_few
+from halcmd.formats.files import write_csv
 from halcmd.particles import JUNK, Particles
 
 _POSITIONS = tuple(f"halPosition{axis}Angst" for axis in "XYZ")
@@ -103,3 +105,15 @@ def by_tomogram(particles: Particles) -> list[Group]:
 def offered_classes(particles: Particles) -> list[str]:
     """Classes to label with: those that have a number, in its order, and ``junk``."""
     return list(dict.fromkeys([*particles.class_numbers(), JUNK]))
+
+
+def write_classes(particles: Particles, folder: Path) -> list[Path]:
+    """Write ``classes.csv``, which gives class numbers their names in ``label-import --rename``.
+
+    The path, or nothing where no class has a number.
+    """
+    numbers = particles.class_numbers()
+    path = folder / "classes.csv"
+    if numbers:
+        write_csv(path, ("old", "new"), [(str(number), name) for name, number in numbers.items()])
+    return [path] if numbers else []

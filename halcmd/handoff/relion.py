@@ -13,6 +13,7 @@ import numpy as np
 from halcmd.console import Advance, progress
 from halcmd.formats.mrc_writing import single_path, write_singles
 from halcmd.formats.star import text_of
+from halcmd.handoff.places import write_classes
 from halcmd.particles import Particles
 from halcmd.relion_view import relion_particles
 from halcmd.subtomograms import Boxes, open_boxes
@@ -27,13 +28,14 @@ def check(particles: Particles) -> None:
 
 
 def write(particles: Particles, folder: Path) -> list[Path]:
-    """Write ``relion.star`` and the boxes that it names."""
+    """Write ``relion.star`` and the boxes that it names, and ``classes.csv`` if there are any."""
     table = particles.with_columns({"halLabel": particles.labels})
     if any("@" in name for name in table.each("halImageName", "")):
         table = with_singles(table, open_boxes(table), folder)
     path = folder / "relion.star"
-    write_particles(path, relion_particles(table, assume_optics=True))
-    return [path]
+    view = relion_particles(table, assume_optics=True)
+    write_particles(path, view)
+    return [path, *write_classes(view, folder)]
 
 
 def with_singles(particles: Particles, boxes: Boxes, folder: Path) -> Particles:

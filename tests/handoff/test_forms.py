@@ -442,7 +442,7 @@ def test_classes_that_were_set_in_dynamo_come_back(
     path = tmp_path / ("mine.tbl" if renamed else "query.tbl")
     dynamotable.write(table, path)
     shutil.copy(job / "Dynamo" / "query.doc", tmp_path)
-    renames = read_renames(job / "Dynamo" / "classes.csv")
+    renames = read_renames(job / "classes.csv")
     assert renames == {"1": "proteasome", "2": "ribosome"}
     result = bring_back(job, [path], tmp_path, renames=renames | {"3": "junk"})
     assert_all_right(result, asked(job).ids)
