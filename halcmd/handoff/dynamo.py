@@ -25,7 +25,7 @@ def check(particles: Particles) -> None:
 
 
 def write(particles: Particles, folder: Path) -> list[Path]:
-    """Write ``query.tbl``, ``query.doc`` and ``query.vll``, and ``classes.csv`` if there are any."""
+    """Write ``query.tbl``, ``.doc`` and ``.vll``, and ``classes.csv`` if there are any."""
     groups = by_tomogram(particles)
     tables = [_rows(group, number) for number, group in enumerate(groups, 1)]
     table = np.concatenate(tables)
