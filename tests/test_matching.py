@@ -102,6 +102,20 @@ def test_a_second_particle_must_be_three_times_as_far(second, voxel, expected):
     assert match.rows.tolist() == [expected]
 
 
+@pytest.mark.parametrize("blur", [0.2, 0.87])
+def test_among_crowded_particles_a_rounded_place_never_takes_the_wrong_one(rng, blur):
+    """Moved by up to 0.87 voxels, as by rounding, among neighbours half a voxel to two away."""
+    table = rng.uniform(0, 25, (4000, 3))
+    names = np.full(4000, "T", dtype=object)
+    moves = rng.normal(size=table.shape)
+    moves *= blur * rng.uniform(size=(4000, 1)) / np.linalg.norm(moves, axis=1, keepdims=True)
+    order = rng.permutation(4000)[:3000]
+    rows = match_positions(names[order], (table + moves)[order], names, table, 2.0, 1.0).rows
+    found = rows >= 0
+    assert (rows[found] == order[found]).all()
+    assert found.sum() > 100
+
+
 def test_a_place_that_is_unknown_has_no_particle():
     names = np.array(["T", "T"], dtype=object)
     wanted = np.array([[np.nan, 0, 0], [1, 1, 1]])

@@ -1,6 +1,7 @@
 """Hand-offs: other programs read them at the right place, and every label finds its particle."""
 
 import csv
+import json
 import logging
 import runpy
 import shutil
@@ -14,7 +15,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import starfile
+from typer.testing import CliRunner
 
+from halcmd.cli.app import app
 from halcmd.console import log
 from halcmd.cropping import Geometry, Intensity
 from halcmd.errors import InputError, OptionError
@@ -150,6 +153,33 @@ def test_only_what_was_asked_for_is_written(pool: Particles, tmp_path: Path) -> 
     ask(pool, tmp_path, ["imod"])
     names = {item.name for item in tmp_path.iterdir()}
     assert names == {"particles.star", "query.star", "IMOD"}
+
+
+def test_the_command_line_hands_off_and_takes_back(job: Path, tmp_path: Path) -> None:
+    table = tmp_path / "scored.star"
+    shutil.copy(job / "particles.star", table)
+    words = f"query --i {table} --strategy random --n 6 --hand-off imod --hand-off dynamo"
+    done = CliRunner().invoke(app, [*words.split(), "--o", str(tmp_path / "Query")])
+    assert done.exit_code == 0, done.output
+    made = {item.name for item in (tmp_path / "Query").iterdir()}
+    assert made >= {"IMOD", "Dynamo", "classes.csv", "montage.pdf", "montage.png"}
+    assert "query.csv" not in made
+    again = ["query", "--config", str(tmp_path / "Query/settings.toml"), "--no-montage"]
+    done = CliRunner().invoke(app, [*again, "--o", str(tmp_path / "Query"), "--overwrite"])
+    assert done.exit_code == 0, done.output
+    made = {item.name for item in (tmp_path / "Query").iterdir()}
+    assert made >= {"IMOD", "Dynamo", "classes.csv"}
+    assert not {name for name in made if name.startswith("montage")}
+
+    path = tmp_path / "Query/Dynamo/query.tbl"
+    rows = dynamotable.read(path)
+    rows["class"] = 2
+    dynamotable.write(rows, path)
+    words = f"label-import --i {tmp_path}/Query/particles.star --labels {path} --rename"
+    words = f"{words} {tmp_path}/Query/classes.csv --json --o {tmp_path}/Label"
+    done = CliRunner().invoke(app, words.split())
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["labels"] == {"ribosome": 6}
 
 
 def test_an_unknown_form_suggests_the_near_one(pool: Particles, tmp_path: Path) -> None:
