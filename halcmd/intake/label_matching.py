@@ -86,9 +86,12 @@ def match_labels(
             match = _by_position(particles, file, max_distance, placing)
         else:
             continue
-        is_first = found is None or not found.matched.any()
-        found = match if found is None or is_first else _completed(file, found, match)
-        if found.matched.any() and not _is_open(file, found).any():
+        if found is None or not found.matched.any():
+            found, is_open = match, _is_open(file, match)
+        else:
+            found = _completed(found, match, is_open)
+            is_open &= ~found.matched
+        if found.matched.any() and not is_open.any():
             break
     if found is None:
         raise InputError(
@@ -127,12 +130,11 @@ def _is_open(file: LabelFile, found: Match) -> np.ndarray:
     return np.asarray(is_open & (file.labels != UNLABELLED))
 
 
-def _completed(file: LabelFile, found: Match, match: Match) -> Match:
-    """The first match, and the second for the rows that the first leaves open."""
-    taken = _is_open(file, found) & (match.rows != NO_MATCH)
-    if not taken.any():
-        return found
-    return Match(f"{found.by} and {match.by}", np.where(taken, match.rows, found.rows))
+def _completed(found: Match, match: Match, is_open: np.ndarray) -> Match:
+    """The first match, and the second for the rows that the first has left open."""
+    taken = is_open & (match.rows != NO_MATCH)
+    by = f"{found.by} and {match.by}" if taken.any() else found.by
+    return Match(by, np.where(taken, match.rows, found.rows))
 
 
 def _can_place(particles: Particles, file: LabelFile, way: str, found: Match | None) -> bool:
@@ -287,8 +289,8 @@ def _check_positions(
             where=str(file.path),
             found=f"{first_few(particles.ids[match.rows[far]])}, up to {np.nanmax(gaps):.0f} A"
             " away",
-            hint="if the labels are of another extraction: --match coordinate; if points were "
-            "moved: a larger --max-distance",
+            hint="--match coordinate if the labels are of another extraction, --coords-angpix if "
+            "their coordinates are other pixels, a larger --max-distance if points were moved",
         )
 
 
@@ -301,6 +303,10 @@ def _stated_positions(particles: Particles, file: LabelFile, placing: Placing) -
         return picks.coordinates
     is_plain = picks.unit == "voxel" and len(picks.readings) == 1
     if not is_plain or _all_equal(picks) or not particles.has("halTomogramFile"):
+        return None
+    gone = [name for name in set(particles.text("halTomogramFile")) if not Path(name).exists()]
+    if gone and not placing.tomograms:
+        log.info(f"{file.path}: ids are not compared with positions: {gone[0]} is not there")
         return None
     return _placed(file, _tomograms(particles, placing.tomograms), placing)[1]
 
