@@ -60,6 +60,7 @@ def check_places(particles: Particles, form: str) -> None:
         empty = [name for name in _NEEDED[1:] if not np.isfinite(particles.number(name)).all()]
         empty += ["halTomogramFile"] if "none" in set(particles.text("halTomogramFile")) else []
         if not empty:
+            by_tomogram(particles)  # raises where a tomogram is two volumes
             return
         found = f"rows without a value in {', '.join(empty)}"
     raise InputError(

@@ -25,9 +25,11 @@ from halcmd.formats.mrc import open_volume
 from halcmd.formats.mrc_writing import write_volume
 from halcmd.formats.relion_job import OUTPUTS
 from halcmd.handoff import HANDOFFS
+from halcmd.handoff.forms import check_forms, write_forms
+from halcmd.handoff.places import by_tomogram
 from halcmd.intake.labels import read_labels, read_renames
 from halcmd.intake.read import read_picks
-from halcmd.particles import Particles
+from halcmd.particles import Particles, new_particles
 from halcmd.steps.extract import Split, extract
 from halcmd.steps.label_import import LabelImportResult, Rules, label_import
 from halcmd.steps.query import query
@@ -376,6 +378,20 @@ def test_points_added_in_napari_find_their_particle_by_position(job: Path, tmp_p
     assert_all_right(result, asked(job).ids[asked(job).tomograms == "001"])
 
 
+@pytest.mark.filterwarnings("default")
+def test_napari_itself_reads_and_writes_the_tables(job: Path, tmp_path: Path) -> None:
+    io = pytest.importorskip("napari_builtins.io", reason="napari is not installed")
+    (reader,) = [io.napari_get_reader(str(job / "napari" / "001.csv"))]
+    ((points, meta, kind),) = reader(str(job / "napari" / "001.csv"))
+    assert kind == "points"
+    np.testing.assert_allclose(points[:, ::-1], voxels(asked(job), "001"), atol=1e-3)
+    ids = meta["properties"]["halParticleId"]
+    meta["properties"]["halLabel"] = np.array(truth(ids))
+    io.napari_write_points(str(tmp_path / "saved.csv"), points, meta)
+    assert_all_right(bring_back(job, [tmp_path / "saved.csv"], tmp_path), ids.tolist())
+
+
+@pytest.mark.filterwarnings("default")
 def test_the_script_for_napari_labels_and_saves(job: Path, tmp_path: Path) -> None:
     napari = pytest.importorskip("napari", reason="napari is not installed")
     folder = tmp_path / "napari"
@@ -486,3 +502,45 @@ def test_the_spreadsheet_has_one_empty_column(job: Path) -> None:
         rows = list(csv.DictReader(file))
     assert [row["halParticleId"] for row in rows] == asked(job).ids.tolist()
     assert {row["halLabel"] for row in rows} == {""}
+
+
+# Tomograms
+
+
+def test_each_tomogram_has_its_own_voxels_and_files(tmp_path: Path) -> None:
+    names = ["a(1)", "a_1_", "b"]
+    particles = new_particles(
+        {
+            "halParticleId": [f"{name}/000001" for name in names],
+            "halTomogram": names,
+            "halTomogramFile": ["/data/a(1).mrc", "x/a_1_.mrc", "b.mrc"],
+            "halTomogramPixelSize": ["10.0", "7.5", "4.0"],
+            **{f"halPosition{axis}Angst": ["30.0"] * 3 for axis in "XYZ"},
+        }
+    )
+    groups = by_tomogram(particles)
+    assert [group.voxels.tolist() for group in groups] == [[[3.0] * 3], [[4.0] * 3], [[7.5] * 3]]
+    assert len({group.stem for group in groups}) == 3
+    check_forms(particles, PLACED)
+    write_forms(particles, tmp_path, PLACED)
+    made = sorted(path.name for path in (tmp_path / "IMOD").iterdir())
+    assert made == ["a_1_.mod", "a_1__.mod", "b.mod"]
+    points = [imodmodel.read(tmp_path / "IMOD" / name)["z"].tolist() for name in made]
+    assert points == [[3.0], [4.0], [7.5]]
+    table = dynamotable.read(tmp_path / "Dynamo" / "query.tbl")
+    assert sorted(table["apix"]) == [4.0, 7.5, 10.0]
+    assert 'open tomo "/data/a(1).mrc"' in (tmp_path / "ArtiaX" / "a_1_.cxc").read_text()
+
+
+def test_a_tomogram_that_is_two_volumes_is_refused() -> None:
+    particles = new_particles(
+        {
+            "halParticleId": ["T/000001", "T/000002"],
+            "halTomogramFile": ["T.mrc", "T.mrc"],
+            "halTomogramPixelSize": ["10.0", "5.0"],
+            "halTomogram": ["T", "T"],
+            **{f"halPosition{axis}Angst": ["30.0"] * 2 for axis in "XYZ"},
+        }
+    )
+    with pytest.raises(InputError, match="tomogram T is two volumes"):
+        check_forms(particles, ["imod"])
