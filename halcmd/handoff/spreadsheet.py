@@ -15,6 +15,7 @@ _COLUMNS = (
     "halPredictedClass",
     "halProbability",
     "halQueryRank",
+    "halQueryStrategy",
 )
 
 

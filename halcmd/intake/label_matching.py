@@ -210,13 +210,18 @@ def _names(file: LabelFile, picks: Picks, known: list[str]) -> np.ndarray:
         texts = np.where(texts == "", np.array(numbered, dtype=object), texts)
     meant = {}
     for name in dict.fromkeys(texts.tolist()):
-        found = matching(group_key(name) or file.path.stem, offered)
+        found = matching(_plain_number(name) or file.path.stem, offered)
         if not found and not name:
             found = _beginning(file.path.stem, offered)
         if not found and not name and len(offered) == 1:
             found = offered
         meant[name] = found[0].name if len(found) == 1 else tomogram_name(name)
     return np.array([meant[name] for name in texts], dtype=object)
+
+
+def _plain_number(name: str) -> str:
+    """The name of a tomogram, 1 for 1.0: programs make a number of 001."""
+    return group_key(name) if name.partition(".")[0].isdecimal() else name
 
 
 def _beginning(stem: str, offered: list[Entry]) -> list[Entry]:

@@ -239,7 +239,7 @@ def _plain_name(column: str) -> str:
 def _plain(label: str, renames: dict[str, str]) -> str:
     """A class name as halcmd writes it: renamed, ``class_1`` for 1, no answer for 0 and below."""
     label = label.strip()
-    label = renames.get(label, renames.get(group_key(label), label))
+    label = renames.get(label, renames.get(_as_it_stands(label), label))
     if label.lower() in _NO_ANSWER:
         return UNLABELLED
     try:

@@ -493,6 +493,13 @@ def extracted(folder: Path, picks: str, *, name: str = "p.csv", **options: objec
     return read_particles([folder / "Extract" / "particles.star"])
 
 
+@pytest.mark.parametrize("name", ["1", "1.0", "001"])
+def test_a_tomogram_that_became_a_number_is_found(tmp_path, name):
+    particles = extracted(tmp_path, "tomogram,x,y,z\nTS_001,10,11,12\nTS_002,10,11,12\n")
+    result = run(particles, f"tomogram,x,y,z,label\n{name},10,11,12,apo\n", tmp_path)
+    assert result.particles.labels.tolist() == ["apo", "unlabelled"]
+
+
 def test_a_bare_number_means_the_tomogram_that_extract_took(tmp_path):
     text = "tomogram,x,y,z,class\n1,10,11,12,2\n2,20,21,22,3\n"
     result = run(extracted(tmp_path, text), tmp_path / "p.csv", tmp_path)
