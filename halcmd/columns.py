@@ -113,6 +113,12 @@ COLUMNS: dict[str, Column] = {
     ),
     "halQueryRound": Column("query", "integer", "", "Round in which it was asked last.", "0"),
     "halQueryStrategy": Column("query", "text", "", "Strategy that asked for it last."),
+    "halParticleNumber": Column(
+        "query (for ArtiaX)", "integer", "", "Stands for halParticleId where texts are lost.", "0"
+    ),
+    "halTomogramNumber": Column(
+        "query (for ArtiaX)", "integer", "", "Stands for halTomogram where texts are lost.", "0"
+    ),
 }
 
 PATTERNS: dict[str, Column] = {

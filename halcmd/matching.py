@@ -3,12 +3,14 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 
 import numpy as np
 from scipy.spatial import cKDTree
 
 NO_MATCH = -1
 AMBIGUOUS = -2
+_SAME_PLACE = 1e-3  # Angstrom: positions have three decimals
 
 
 @dataclass(frozen=True)
@@ -53,35 +55,49 @@ def match_positions(
     table_tomograms: np.ndarray,
     table_positions: np.ndarray,
     distance: float,
+    voxel: float = 0.0,
 ) -> Match:
-    """Rows of the same tomogram whose position is nearest, within a distance.
+    """Rows of the same tomogram that are nearest to one another, within a distance.
+
+    A row has the particle nearest to it, if no other row is nearer to that particle. It is
+    ambiguous where a second particle is less than three times as far away, or where both lie within
+    a voxel.
 
     Parameters
     ----------
     tomograms, table_tomograms : ndarray, shape (n,) and (m,), object of str
         Normalised names.
     positions, table_positions : ndarray, shape (n, 3) and (m, 3), Angstrom
-        In the same axis order.
+        In the same axis order; rows that are not finite have no particle.
     distance : float
-        Angstrom. Where a second particle lies within it and not more than twice as far as the
-        nearest, the row is ambiguous.
+        Angstrom.
+    voxel : float
+        Angstrom.
     """
     rows = np.full(len(positions), NO_MATCH)
-    for name in dict.fromkeys(tomograms):
-        here = np.flatnonzero(tomograms == name)
-        there = np.flatnonzero(table_tomograms == name)
-        if not len(there):
-            continue
-        neighbours = min(2, len(there))
-        gaps, places = cKDTree(table_positions[there]).query(positions[here], k=neighbours)
-        gaps, places = gaps.reshape(len(here), -1), places.reshape(len(here), -1)
-        near = gaps[:, 0] <= distance
-        found = np.where(near, there[places[:, 0]], NO_MATCH)
-        if neighbours == 2:
-            rival = near & (gaps[:, 1] <= distance) & (gaps[:, 1] <= 2 * gaps[:, 0])
-            found = np.where(rival, AMBIGUOUS, found)
-        rows[here] = found
+    placed = np.isfinite(positions).all(axis=1)
+    known = np.isfinite(table_positions).all(axis=1)
+    for name in dict.fromkeys(tomograms[placed]):
+        here = np.flatnonzero(placed & (tomograms == name))
+        there = np.flatnonzero(known & (table_tomograms == name))
+        if len(there):
+            found = _nearest(positions[here], table_positions[there], distance, voxel)
+            rows[here] = np.where(found >= 0, there[found], found)
     return Match("coordinate", rows)
+
+
+def _nearest(
+    positions: np.ndarray, table_positions: np.ndarray, distance: float, voxel: float
+) -> np.ndarray:
+    """For each position the place of its particle in the table, or NO_MATCH, or AMBIGUOUS."""
+    gaps, places = cKDTree(table_positions).query(positions, k=[1, 2])
+    first, second = gaps.T
+    found = places[:, 0]
+    nearest_row = cKDTree(positions).query(table_positions[found])[0]
+    # Rows at one and the same place are several answers for one particle, which all count.
+    matched = (first <= distance) & (first <= nearest_row + _SAME_PLACE)
+    rivals = (second < 3 * first) | (second <= voxel)
+    return np.where(matched, np.where(rivals, AMBIGUOUS, found), NO_MATCH)
 
 
 def _lookup(wanted: Sequence[str], names: Sequence[str]) -> np.ndarray:
@@ -102,3 +118,11 @@ def _path(name: str) -> str:
 def _base(name: str) -> str:
     number, at, path = _path(name).rpartition("@")
     return number + at + path.rsplit("/", 1)[-1]
+
+
+def id_number(name: str) -> int:
+    """A number that stands for a name: 48 bits of its hash, which a float64 holds exactly.
+
+    Of 20,000 names two have the same number with a chance of 1 in 10^6.
+    """
+    return int.from_bytes(blake2b(name.encode(), digest_size=6).digest(), "big")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from halcmd.handoff import HANDOFFS
 from halcmd.importers import IMPORTERS
 from halcmd.networks import NETWORKS
 from halcmd.strategies import STRATEGIES
@@ -160,6 +161,10 @@ REGISTERED = [
     *((module, {"recognises": ["file"], "read": ["file"]}) for module in IMPORTERS.values()),
     *((module, {"select": ["pool", "n", "settings"]}) for module in STRATEGIES.values()),
     *((module, {"check_box": ["box"], "build": []}) for module in NETWORKS.values()),
+    *(
+        (module, {"check": ["particles"], "write": ["particles", "folder"]})
+        for module in HANDOFFS.values()
+    ),
 ]
 
 
@@ -178,9 +183,10 @@ def test_a_registered_module_has_what_its_kind_needs(
         assert {"box", "n_classes", "widths", "dropout"} <= keywords
 
 
-@pytest.mark.parametrize("package", ["strategies", "importers", "networks"])
+@pytest.mark.parametrize("package", ["strategies", "importers", "networks", "handoff"])
 def test_every_module_of_a_plug_in_folder_is_of_use(package: str) -> None:
     registries = {"strategies": STRATEGIES, "importers": IMPORTERS, "networks": NETWORKS}
+    registries["handoff"] = HANDOFFS
     folder = ROOT / "halcmd" / package
     registered = {path.rsplit(".", 1)[-1] for path in registries[package].values()}
     own = {path.stem for path in folder.glob("*.py")} - {"__init__"}

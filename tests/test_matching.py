@@ -3,7 +3,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from halcmd.matching import AMBIGUOUS, NO_MATCH, match_ids, match_names, match_positions
+from halcmd.matching import (
+    AMBIGUOUS,
+    NO_MATCH,
+    id_number,
+    match_ids,
+    match_names,
+    match_positions,
+)
 
 IDS = st.lists(st.sampled_from("abcdef"), max_size=8)
 
@@ -48,8 +55,8 @@ POINTS = st.lists(
 
 
 @settings(max_examples=80, deadline=None)
-@given(POINTS, POINTS, st.sampled_from([0.5, 1.0, 2.5]))
-def test_positions_match_as_by_brute_force(wanted, points, distance):
+@given(POINTS, POINTS, st.sampled_from([0.5, 1.0, 2.5]), st.sampled_from([0.0, 1.0]))
+def test_positions_match_as_by_brute_force(wanted, points, distance, voxel):
     def split(rows):
         names = np.array([row[0] for row in rows], dtype=object)
         places = np.array([(row[1], row[2], 0) for row in rows], dtype=float).reshape(-1, 3)
@@ -57,17 +64,69 @@ def test_positions_match_as_by_brute_force(wanted, points, distance):
 
     names, places = split(wanted)
     table_names, table_places = split(points)
-    rows = match_positions(names, places, table_names, table_places, distance).rows
+    rows = match_positions(names, places, table_names, table_places, distance, voxel).rows
     for n, row in enumerate(rows):
         gaps = np.linalg.norm(table_places - places[n], axis=1)
         gaps = np.where(table_names == names[n], gaps, np.inf)
-        order = np.argsort(gaps)
-        if not len(order) or gaps[order[0]] > distance:
-            assert row == NO_MATCH
-        elif len(order) > 1 and gaps[order[1]] <= min(distance, 2 * gaps[order[0]]):
-            assert row == AMBIGUOUS
-        else:
+        order = np.argsort(gaps, kind="stable")
+        near = len(order) > 0 and gaps[order[0]] <= distance
+        rival = len(order) > 1 and (gaps[order[1]] < 3 * gaps[order[0]] or gaps[order[1]] <= voxel)
+        others = np.linalg.norm(places - table_places[order[0]], axis=1) if near else np.zeros(1)
+        others = np.where(names == names[n], others, np.inf) if near else others
+        if rival and near:
+            assert row in {AMBIGUOUS, NO_MATCH}
+        elif near and others.min() >= gaps[order[0]]:
             assert row == order[0]
+        else:
+            assert row == NO_MATCH
+
+
+@given(POINTS, st.sampled_from([0.5, 2.5]))
+def test_no_two_rows_at_different_places_have_one_particle(points, distance):
+    names = np.array([name for name, *_ in points], dtype=object)
+    places = np.array([(x, y, 0) for _, x, y in points], dtype=float).reshape(-1, 3)
+    table = np.unique(places[names == "A"] + 0.3, axis=0)
+    table_names = np.full(len(table), "A", dtype=object)
+    rows = match_positions(names, places, table_names, table, distance).rows
+    for row in set(rows[rows >= 0]):
+        assert len(np.unique(places[rows == row], axis=0)) == 1
+
+
+@pytest.mark.parametrize(
+    ("second", "voxel", "expected"), [(2.9, 0, AMBIGUOUS), (3.1, 0, 0), (3.1, 4, AMBIGUOUS)]
+)
+def test_a_second_particle_must_be_three_times_as_far(second, voxel, expected):
+    table = np.array([[1.0, 0, 0], [-second, 0, 0]])
+    names = np.array(["T", "T"], dtype=object)
+    match = match_positions(names[:1], np.zeros((1, 3)), names, table, 10.0, voxel)
+    assert match.rows.tolist() == [expected]
+
+
+@pytest.mark.parametrize("blur", [0.2, 0.87])
+def test_among_crowded_particles_a_rounded_place_never_takes_the_wrong_one(rng, blur):
+    """Moved by up to 0.87 voxels, as by rounding, among neighbours half a voxel to two away."""
+    table = rng.uniform(0, 25, (4000, 3))
+    names = np.full(4000, "T", dtype=object)
+    moves = rng.normal(size=table.shape)
+    moves *= blur * rng.uniform(size=(4000, 1)) / np.linalg.norm(moves, axis=1, keepdims=True)
+    order = rng.permutation(4000)[:3000]
+    rows = match_positions(names[order], (table + moves)[order], names, table, 2.0, 1.0).rows
+    found = rows >= 0
+    assert (rows[found] == order[found]).all()
+    assert found.sum() > 100
+
+
+def test_a_place_that_is_unknown_has_no_particle():
+    names = np.array(["T", "T"], dtype=object)
+    wanted = np.array([[np.nan, 0, 0], [1, 1, 1]])
+    table = np.array([[1.0, 1, 1], [np.nan] * 3])
+    assert match_positions(names, wanted, names, table, 5.0).rows.tolist() == [NO_MATCH, 0]
+
+
+def test_numbers_for_names_fit_a_float_and_differ():
+    numbers = {id_number(f"TS_{n % 7}/{n:06d}") for n in range(20_000)}
+    assert len(numbers) == 20_000
+    assert all(int(float(number)) == number for number in numbers)
 
 
 def test_two_particles_at_the_very_same_place_are_ambiguous():

@@ -7,6 +7,7 @@ from typer import Option
 
 from halcmd.cli.options import ParticlesOption, one_of
 from halcmd.cli.run import Result, Run
+from halcmd.handoff import HANDOFFS
 from halcmd.strategies import DISCRIMINATORS, ENTROPY_NORMS, LEARNING, PRESETS, STRATEGIES
 
 
@@ -168,6 +169,22 @@ def query(
             max=10.0,
         ),
     ] = 2.5,
+    hand_off: Annotated[
+        list[str],
+        Option(
+            help="How the particles asked for are written; repeat for several (docs/handoff.md).",
+            rich_help_panel="Hand-off",
+            metavar="|".join(HANDOFFS),
+            callback=lambda values: [one_of(value, tuple(HANDOFFS)) for value in values],
+        ),
+    ] = ["csv"],  # noqa: B006 (typer copies it)
+    montage: Annotated[
+        bool,
+        Option(
+            help="Draw the particles asked for on A4 pages, at most 200, to label on paper.",
+            rich_help_panel="Hand-off",
+        ),
+    ] = True,
     batch_size: Annotated[
         int | None,
         Option(
@@ -214,6 +231,8 @@ def query(
         # halFeature counts rows of one score job: tables joined from several have none in common
         scored=particles[0].parent if len(particles) == 1 else None,
         batch=batch_size,
+        hand_off=hand_off,
+        montage=montage,
         seed=run.seed,
         page=page_settings(classes, references, context_) if label_page else None,
     )

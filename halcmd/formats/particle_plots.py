@@ -159,7 +159,7 @@ def _draw(axes: "Axes", planes: Floats, caption: tuple[str, str], pixel_size: fl
         where = (place * step, place * step + edge, 0.0, float(edge))
         axes.imshow(plane, cmap="gray", vmin=low, vmax=high, origin="lower", extent=where)
         _write(axes, place * step + 0.05 * edge, 0.9 * edge, name)
-    length = _bar(edge * pixel_size / 10)
+    length = bar_length(edge * pixel_size / 10)
     start, height = 0.05 * edge, 0.06 * edge
     end = start + length * 10 / pixel_size
     for width, colour in ((4, "black"), (2, _MARKS)):
@@ -185,7 +185,7 @@ def _write(axes: "Axes", x: float, y: float, text: str) -> None:
     place.set_path_effects([around])
 
 
-def _bar(edge: float) -> float:
+def bar_length(edge: float) -> float:
     """The largest of 1, 2, 5, 10, ... (nm) that is at most 0.4 of an edge."""
     power = 10.0 ** np.floor(np.log10(0.4 * edge))
     return float(max(times * power for times in (1, 2, 5) if times * power <= 0.4 * edge))

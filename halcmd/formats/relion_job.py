@@ -42,6 +42,9 @@ OUTPUTS = (
     "query.star",
     "query.csv",
     "labels.html",
+    "classes.csv",
+    "montage.png",
+    "montage.pdf",
     "unmatched.csv",
     "evaluation.star",
     RESULTS,
@@ -53,6 +56,10 @@ OUTPUTS = (
     "Subtomograms",
     "Tomograms",
     "Classes",
+    "ArtiaX",
+    "napari",
+    "IMOD",
+    "Dynamo",
 )
 """Every name that a step may write in its folder, besides the log, the settings and the markers."""
 

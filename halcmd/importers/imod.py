@@ -12,10 +12,10 @@ import numpy as np
 
 from halcmd.console import log
 from halcmd.errors import InputError
+from halcmd.formats.imod_model import FIRST_VOXEL
 from halcmd.formats.pick_file import PickFile
 from halcmd.picks.picks import VOXELS, Picks, Reading, source_table
 
-FIRST_VOXEL = (0.5, 0.5, 0.0)
 _ID, _MODEL, _OBJECT, _MESH = 8, 232, 176, 16
 _PIXEL_SIZE = 216
 _NANOMETRE, _ANGSTROM = -9, -10

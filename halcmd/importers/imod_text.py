@@ -8,10 +8,10 @@ import numpy as np
 
 from halcmd.console import log
 from halcmd.errors import InputError
+from halcmd.formats.imod_model import FIRST_VOXEL
 from halcmd.formats.pick_file import PickFile
 from halcmd.importers._number_columns import meaning
 from halcmd.importers._text_rows import column_numbers, split_lines, whole_numbers
-from halcmd.importers.imod import FIRST_VOXEL
 from halcmd.picks.picks import Picks, source_table
 
 _FIELDS = ("object", "contour", "x", "y", "z")

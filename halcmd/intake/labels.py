@@ -17,11 +17,13 @@ from halcmd.importers import IMPORTERS
 from halcmd.importers.csv_table import read_rows, split_rows
 from halcmd.intake.read import in_unit, open_named
 from halcmd.intake.recognise import known_as, recognise
-from halcmd.particles import UNLABELLED, Particles, particles_of, valid_label
+from halcmd.particles import UNLABELLED, Particles, group_key, particles_of, valid_label
 from halcmd.picks.picks import Picks
 from halcmd.registry import load
 
 ID_COLUMNS = ("halParticleId", "particle_id", "id")
+NUMBER_COLUMNS = ("halParticleNumber",)
+TOMOGRAM_NUMBER_COLUMNS = ("halTomogramNumber",)
 PARTICLE_NAME_COLUMNS = ("rlnTomoParticleName",)
 IMAGE_COLUMNS = ("halImageName", "rlnImageName", "image", "image_name", "file")
 ANNOTATOR_COLUMNS = ("annotator", "halLabelSource")
@@ -47,6 +49,8 @@ class LabelFile:
         Tomogram and coordinates of each row, where the file has them.
     annotators : ndarray of shape (n,), object of str, or None
         Who gave each answer, where the file says it; ``none`` where not.
+    numbers, tomogram_numbers : ndarray of shape (n,), object of str, or None
+        What stands for ids and tomograms where texts were lost (``halcmd.matching.id_number``).
     """
 
     path: Path
@@ -56,6 +60,8 @@ class LabelFile:
     images: np.ndarray | None
     picks: Picks | None
     annotators: np.ndarray | None = None
+    numbers: np.ndarray | None = None
+    tomogram_numbers: np.ndarray | None = None
 
 
 def read_labels(
@@ -107,6 +113,8 @@ def read_labels(
         _first(table, IMAGE_COLUMNS),
         picks,
         annotators=_first(table, ANNOTATOR_COLUMNS),
+        numbers=_whole(_first(table, NUMBER_COLUMNS)),
+        tomogram_numbers=_whole(_first(table, TOMOGRAM_NUMBER_COLUMNS)),
     )
 
 
@@ -238,7 +246,8 @@ def _plain_name(column: str) -> str:
 
 def _plain(label: str, renames: dict[str, str]) -> str:
     """A class name as halcmd writes it: renamed, ``class_1`` for 1, no answer for 0 and below."""
-    label = renames.get(label.strip(), label.strip())
+    label = label.strip()
+    label = renames.get(label, renames.get(_as_it_stands(label), label))
     if label.lower() in _NO_ANSWER:
         return UNLABELLED
     try:
@@ -271,6 +280,11 @@ def _first(table: Table, names: tuple[str, ...]) -> np.ndarray | None:
 
 def _unguarded(text: str) -> str:
     return text[1:] if _GUARDED.match(text) else text
+
+
+def _whole(numbers: np.ndarray | None) -> np.ndarray | None:
+    """Numbers as texts without the decimals that other programs append."""
+    return None if numbers is None else np.array([group_key(n) for n in numbers], dtype=object)
 
 
 def _contents(file: PickFile, name: str) -> tuple[Picks | None, Table]:

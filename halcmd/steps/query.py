@@ -1,7 +1,7 @@
 """Choose the particles to label next."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from halcmd.chance import keyed_uniform
 from halcmd.console import log, planned
 from halcmd.errors import InputError, NothingToQuery, OptionError
+from halcmd.handoff.forms import check_forms, write_forms
 from halcmd.intake.labels import read_ids
 from halcmd.particles import Particles
 from halcmd.registry import load
 from halcmd.reports.labelling import PageSettings, label_page
+from halcmd.reports.montage import montage as draw_montage
 from halcmd.strategies import LEARNING, STRATEGIES
 from halcmd.strategies.limits import Limits, Places
 from halcmd.strategies.pool import Pool, QuerySettings
@@ -73,6 +75,8 @@ def query(
     model: Path | None = None,
     scored: Path | None = None,
     batch: int | None = None,
+    hand_off: Sequence[str] = ("csv",),
+    montage: bool = True,
     seed: int = 0,
     page: PageSettings | None = None,
 ) -> QueryResult:
@@ -106,6 +110,10 @@ def query(
         Folder of the score job, with ``embedding.npy`` and perhaps ``features.npy``.
     batch : int, optional
         Particles per forward pass of the model. Default: about a million voxels.
+    hand_off : sequence of str
+        Keys of ``HANDOFFS``: what else is written of the particles asked for.
+    montage : bool
+        Draw them for paper, where they have boxes.
     seed : int
     page : PageSettings, optional
         What ``labels.html`` offers and shows; None = there is no such page.
@@ -118,6 +126,7 @@ def query(
         What the strategy needs is not there.
     """
     module = load(STRATEGIES, strategy, "strategy")
+    check_forms(particles, hand_off)
     answered = np.flatnonzero(particles.is_answered & ~particles.is_test)
     _check_stop(stop_when, len(answered))
     candidates = _candidates(particles, exclude, max_candidates, seed)
@@ -157,6 +166,9 @@ def query(
         log.warning(f"the limits allow only {len(asked):,} of {wanted:,} particles")
     table = write_query(particles, pool, selection, folder, strategy)
     counts = report_classes(particles, pool, selection.chosen)
+    write_forms(table.take(asked), folder, hand_off)
+    if montage:
+        draw_montage(table.take(asked), folder, strategy)
     has_page = page is not None and label_page(folder, table, asked, page)
     where = f"{folder / 'query.csv'} (last column)"
     if has_page:

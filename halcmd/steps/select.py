@@ -1,6 +1,6 @@
 """The particles of the classes wanted, as clean tables for RELION and Warp."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,17 +8,14 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from halcmd.chance import keyed_uniform
-from halcmd.console import Advance, log, planned, progress
+from halcmd.console import log, planned
 from halcmd.errors import InputError, did_you_mean
-from halcmd.formats.mrc_writing import single_path, write_singles
-from halcmd.formats.star import text_of
+from halcmd.handoff.relion import with_singles
 from halcmd.intake.labels import read_ids
 from halcmd.particles import JUNK, NOT_TRAINED, UNLABELLED, Particles
 from halcmd.relion_view import class_of, relion_particles, with_optics
-from halcmd.subtomograms import Boxes, open_boxes
+from halcmd.subtomograms import open_boxes
 from halcmd.tables import write_particles
-
-_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -112,7 +109,7 @@ def select(
         + "  ".join(f"{name} {count:,}" for name, count in counts.items())
     )
     if boxes is not None:
-        chosen = _write_singles(chosen, boxes, folder)
+        chosen = with_singles(chosen, boxes, folder)
     write_particles(folder / "particles.star", chosen)
     view = relion_particles(chosen, assume_optics=True)
     write_particles(folder / "relion.star", view)
@@ -172,26 +169,6 @@ def _without_near(particles: Particles, keep: np.ndarray, distance: float, seed:
                 stays[rows[[other for other in near if other != place]]] = False
     log.info(f"{keep.sum() - stays.sum():,} particles lie within {distance:g} A of a likelier one")
     return stays
-
-
-def _write_singles(chosen: Particles, boxes: Boxes, folder: Path) -> Particles:
-    paths = [single_path(folder / "Subtomograms", str(name)) for name in chosen.ids]
-    with progress("writing", len(chosen)) as advance:
-        batches = _read_batches(boxes, len(chosen), advance)
-        names = write_singles(paths, batches, pixel_size=boxes.pixel_size)
-    columns = {
-        "halImageName": names,
-        "halImagePixelSize": text_of([boxes.pixel_size] * len(names), 5),
-        "halImageSize": [str(boxes.box)] * len(names),
-    }
-    return chosen.with_columns(columns)
-
-
-def _read_batches(boxes: Boxes, count: int, advance: Advance) -> Iterator[np.ndarray]:
-    for start in range(0, count, _BATCH):
-        rows = np.arange(start, min(start + _BATCH, count))
-        yield boxes.read(rows)
-        advance(len(rows))
 
 
 def _write_classes(

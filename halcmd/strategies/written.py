@@ -8,28 +8,16 @@ from numpy.typing import NDArray
 
 from halcmd.columns import COLUMNS
 from halcmd.console import log
-from halcmd.formats.files import write_csv
 from halcmd.formats.star import text_of
 from halcmd.particles import Particles
 from halcmd.strategies.pool import Pool, Rows, Selection
 from halcmd.tables import write_particles
 
-_CSV_COLUMNS = (
-    "halParticleId",
-    "halTomogram",
-    "halPositionXAngst",
-    "halPositionYAngst",
-    "halPositionZAngst",
-    "halPredictedClass",
-    "halProbability",
-    "halQueryRank",
-)
-
 
 def write_query(
     particles: Particles, pool: Pool, selection: Selection, folder: Path, strategy: str
 ) -> Particles:
-    """Write ``particles.star``, ``query.star`` and ``query.csv``; the table with query columns.
+    """Write ``particles.star`` and ``query.star``; the table with query columns.
 
     Rows of earlier queries keep their round and strategy.
     """
@@ -37,7 +25,6 @@ def write_query(
     table = _with_query(particles, pool, selection, strategy)
     write_particles(folder / "particles.star", table)
     write_particles(folder / "query.star", table.take(asked))
-    _write_csv(folder / "query.csv", table.take(asked))
     return table
 
 
@@ -87,11 +74,3 @@ def _with_query(particles: Particles, pool: Pool, selection: Selection, strategy
         else:
             columns[name] = text_of(full, 6)
     return particles.with_columns(columns, owner="query")
-
-
-def _write_csv(path: Path, asked: Particles) -> None:
-    """The particles asked for as a table for a spreadsheet, with an empty column for the label."""
-    table = asked.with_columns({"halTomogram": asked.tomograms})
-    columns = [table.text(name, COLUMNS[name].empty) for name in _CSV_COLUMNS]
-    rows = ([*row, ""] for row in zip(*columns, strict=True))
-    write_csv(path, [*_CSV_COLUMNS, "halLabel"], rows)

@@ -77,7 +77,7 @@ def test_slices_lie_as_they_do_in_the_box(tmp_path, drawn):
     ("edge", "length"), [(8.0, 2), (12.5, 5), (36.0, 10), (51.0, 20), (1, 0.2)]
 )
 def test_a_scale_bar_is_round_and_at_most_two_fifths_of_the_box(edge, length):
-    assert particle_plots._bar(edge) == pytest.approx(length)
+    assert particle_plots.bar_length(edge) == pytest.approx(length)
 
 
 @pytest.mark.filterwarnings("error")

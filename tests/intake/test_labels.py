@@ -76,6 +76,12 @@ def test_renames_with_and_without_a_header(tmp_path, text):
     assert read_renames(tmp_path / "r.csv") == {"1": "apo", "2": "holo"}
 
 
+def test_numbers_are_renamed_however_they_are_written(tmp_path):
+    text = "id,label\nT/1,1\nT/2,1.0\nT/3,1.000\nT/4,v1.0\nT/5,1.5a\n"
+    labels = read(tmp_path, text.replace("1.5a", "a1.5"), renames={"1": "apo", "v1": "holo"}).labels
+    assert labels.tolist() == ["apo", "apo", "apo", "v1.0", "a1.5"]
+
+
 def test_a_single_rename_is_enough(tmp_path):
     write_text(tmp_path / "r.csv", "70S,ribosome\n")
     assert read_renames(tmp_path / "r.csv") == {"70S": "ribosome"}

@@ -209,6 +209,74 @@ def test_an_id_at_another_place_is_not_the_same_particle(tmp_path, microtubule):
     assert not microtubule.is_answered.any()
 
 
+POINTS = "index,axis-0,axis-1,axis-2,halParticleId,halLabel\n"
+
+
+def test_voxels_that_contradict_an_id_are_a_conflict(tmp_path):
+    text = "tomogram,x,y,z\nTS_001,10,11,12\nTS_001,20,21,22\n"
+    particles = extracted(tmp_path, text)
+    near = f"{POINTS}0,12,11,11.5,TS_001/000001,apo\n1,22,21,20,TS_001/000002,holo\n"
+    assert run(particles, near, tmp_path).particles.labels.tolist() == ["apo", "holo"]
+    swapped = near.replace("000001", "000003").replace("000002", "000001").replace("03", "02")
+    with pytest.raises(InputError, match="same id stands at another place") as error:
+        run(particles, swapped, tmp_path)
+    assert "--max-distance" in str(error.value.hint)
+    (tmp_path / "TS_001.mrc").unlink()
+    result = run(particles, near, tmp_path)
+    assert result.particles.labels.tolist() == ["apo", "holo"]
+
+
+def test_a_row_without_id_and_name_goes_by_position(tmp_path):
+    text = "tomogram,x,y,z\nTS_001,10,11,12\nTS_001,20,21,22\nTS_001,30,31,32\n"
+    particles = extracted(tmp_path, text)
+    image = particles.text("halImageName")[1]
+    rows = (
+        "tomogram,x,y,z,id,image,label\n"
+        "TS_001,10,11,12,TS_001/000001,,apo\n"
+        f"TS_001,20,21,22,,{image},holo\n"
+        "TS_001,30,31,32,,,junk\n"
+    )
+    result = run(particles, rows, tmp_path)
+    assert result.particles.labels.tolist() == ["apo", "holo", "junk"]
+    foreign = rows.replace(",,,junk", ",TS_001/000009,,junk")
+    with pytest.raises(InputError, match="not in the table"):
+        run(particles, foreign, tmp_path)
+
+
+def test_names_that_are_not_unique_are_settled_by_position(tmp_path):
+    text = "tomogram,x,y,z\nTS_001,10,11,12\nTS_001,20,21,22\nTS_001,30,31,32\n"
+    particles = extracted(tmp_path, text).with_columns(
+        {"rlnTomoParticleName": ["TS_001/1", "TS_001/1", "TS_001/3"]}
+    )
+    rows = (
+        "tomogram,x,y,z,rlnTomoParticleName,label\n"
+        "TS_001,20,21,22,TS_001/1,holo\nTS_001,30,31,32,TS_001/3,apo\n"
+    )
+    result = run(particles, rows, tmp_path)
+    assert result.particles.labels.tolist() == ["unlabelled", "holo", "apo"]
+
+
+def test_coordinates_that_are_all_equal_are_not_used(tmp_path):
+    particles = extracted(tmp_path, "tomogram,x,y,z\nTS_001,10,11,12\nTS_001,20,21,22\n")
+    text = "tomogram,x,y,z,label\nTS_001,10,11,12,apo\nTS_001,10,11,12,holo\n"
+    with pytest.raises(InputError, match="cannot be matched"):
+        run(particles, text, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["TS_001", "TS_001_ribosome", "TS_002-apo.v2"])
+def test_a_file_may_be_named_after_its_tomogram(tmp_path, name):
+    text = "tomogram,x,y,z\nTS_001,10,11,12\nTS_002,10,11,12\n"
+    particles = extracted(tmp_path, text)
+    (tmp_path / f"{name}.coords").write_text("10 11 12\n")
+    reading: dict[str, object] = {"one_label": "apo"}
+    result = run(particles, tmp_path / f"{name}.coords", tmp_path, reading=reading)
+    row = int(name.startswith("TS_002"))
+    assert np.flatnonzero(result.particles.is_answered).tolist() == [row]
+    (tmp_path / "picks.coords").write_text("10 11 12\n")
+    with pytest.raises(InputError, match="not in the table"):
+        run(particles, tmp_path / "picks.coords", tmp_path, reading=reading)
+
+
 def test_a_subset_selection_labels_by_presence_and_absence(tmp_path):
     particles = table(4, halSplit=["pool", "pool", "test", "pool"])
     kept = tmp_path / "selected.star"
@@ -423,6 +491,13 @@ def extracted(folder: Path, picks: str, *, name: str = "p.csv", **options: objec
         **options,  # type: ignore[arg-type]
     )
     return read_particles([folder / "Extract" / "particles.star"])
+
+
+@pytest.mark.parametrize("name", ["1", "1.0", "001"])
+def test_a_tomogram_that_became_a_number_is_found(tmp_path, name):
+    particles = extracted(tmp_path, "tomogram,x,y,z\nTS_001,10,11,12\nTS_002,10,11,12\n")
+    result = run(particles, f"tomogram,x,y,z,label\n{name},10,11,12,apo\n", tmp_path)
+    assert result.particles.labels.tolist() == ["apo", "unlabelled"]
 
 
 def test_a_bare_number_means_the_tomogram_that_extract_took(tmp_path):

@@ -73,7 +73,7 @@ def scored(model: str = "abc") -> Particles:
 
 
 def ask(table: Particles, folder: Path, strategy: str = "random", **options: Any) -> QueryResult:
-    options = {"n": 8, "settings": QuerySettings()} | options
+    options = {"n": 8, "settings": QuerySettings(), "montage": False} | options
     return query(table, folder, strategy=strategy, **options)
 
 
