@@ -1,5 +1,6 @@
 """Surroundings for the label page: a crop of the tomogram around each particle."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -103,24 +104,24 @@ def _crop(
     return np.asarray(plane.reshape(count, binning, count, binning).mean(axis=(1, 3)))
 
 
-def sign_of(planes: list[Floats | None], boxes: Floats, width: float) -> float:
+def sign_of(planes: Sequence[Floats | None], boxes: Sequence[Floats], width: float) -> float:
     """-1 where the crops of a tomogram are dark where their boxes are bright, else 1.
 
     Parameters
     ----------
-    planes : list of (ndarray, shape (y, x), or None)
+    planes : sequence of (ndarray, shape (y, x), or None)
         Crops.
-    boxes : ndarray, shape (n, edge, edge, edge)
-        Upright, of the same particles.
+    boxes : sequence of ndarray, shape (edge, edge, edge)
+        Of the same particles, with the axes of the tomogram.
     width : float
         Edge of a crop, in boxes.
     """
-    edge, middle = boxes.shape[-1], boxes.shape[-1] // 2
-    half = max(round(_SLAB * edge) // 2, 1)
     total = 0.0
     for plane, box in zip(planes, boxes, strict=True):
         if plane is None:
             continue
+        edge, middle = len(box), len(box) // 2
+        half = max(round(_SLAB * edge) // 2, 1)
         scale = len(plane) / (width * edge)
         axis = (np.arange(edge) - middle) * scale + (len(plane) - 1) / 2
         seen = map_coordinates(plane, np.meshgrid(axis, axis, indexing="ij"), order=1)

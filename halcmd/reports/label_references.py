@@ -129,7 +129,7 @@ def from_labels(particles: Particles, boxes: Boxes, name: str, edge: int) -> Ref
     turns = turns_of(particles, rows)
     is_upright = box_axes(particles, rows) == "tomogram"
     aligned = [
-        volume if turn is None or not upright else _turned(volume, turn)
+        volume if turn is None or not upright else turned(volume, turn)
         for volume, turn, upright in zip(volumes, turns, is_upright, strict=True)
     ]
     is_aligned = any(turn is not None for turn in turns)
@@ -157,8 +157,8 @@ def box_axes(particles: Particles, rows: Rows) -> NDArray[np.object_]:
     return np.asarray(particles.text("halBoxAxes", "tomogram")[rows])
 
 
-def _turned(volume: Floats, turn: np.ndarray) -> Floats:
-    """A box with the axes of its particle, linearly; as ``crop_turned``, from the box alone."""
+def turned(volume: Floats, turn: np.ndarray) -> Floats:
+    """A box with other axes, linearly; as ``crop_turned``, but from the box alone."""
     matrix = turn[::-1, ::-1]
     middle = np.full(3, volume.shape[0] // 2)
     return np.asarray(affine_transform(volume, matrix, middle - matrix @ middle, order=1))

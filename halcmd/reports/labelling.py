@@ -32,6 +32,7 @@ from halcmd.reports.label_references import (
     from_map,
     labelled,
     map_files,
+    turned,
     turns_of,
 )
 from halcmd.reports.label_volumes import as_text, edge_that_fits, read_reduced
@@ -186,14 +187,21 @@ def _surroundings(
 ) -> list[Floats | None]:
     """Crops of the tomograms, with the contrast of the boxes where that can be told."""
     planes = crops(table, asked, box_edge=width, width=context, pixels=pixels)
-    upright = box_axes(table, asked) == "tomogram"
+    turns, axes = turns_of(table, asked), box_axes(table, asked)
     for name in dict.fromkeys(table.tomograms[asked]):
-        there = np.flatnonzero((table.tomograms[asked] == name) & upright)
-        if sign_of([planes[place] for place in there], volumes[there], context) < 0:
-            for place in np.flatnonzero(table.tomograms[asked] == name):
+        there = np.flatnonzero(table.tomograms[asked] == name)
+        known = [place for place in there if axes[place] == "tomogram" or turns[place] is not None]
+        upright = [_upright(volumes[place], turns[place], str(axes[place])) for place in known]
+        if sign_of([planes[place] for place in known], upright, context) < 0:
+            for place in there:
                 plane = planes[place]
                 planes[place] = None if plane is None else -plane
     return planes
+
+
+def _upright(volume: Floats, turn: np.ndarray | None, axes: str) -> Floats:
+    """A box with the axes of the tomogram."""
+    return volume if axes == "tomogram" or turn is None else turned(volume, turn.T)
 
 
 def _facts(table: Particles, asked: Rows) -> list[dict[str, Any]]:
@@ -202,8 +210,8 @@ def _facts(table: Particles, asked: Rows) -> list[dict[str, Any]]:
     probability = table.number("halProbability")
     why = {words: table.text(name, "") for name, words in _WHY.items() if table.has(name)}
     facts = []
-    turned = zip(turns_of(table, asked), box_axes(table, asked), strict=True)
-    for row, (turn, axes) in zip(asked, turned, strict=True):
+    poses = zip(turns_of(table, asked), box_axes(table, asked), strict=True)
+    for row, (turn, axes) in zip(asked, poses, strict=True):
         if turn is not None and axes != "tomogram":
             turn = turn.T
         position = table.positions[row] / 10

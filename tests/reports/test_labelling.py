@@ -185,6 +185,24 @@ def test_the_mean_of_a_class_is_aligned(tmp_path: Path) -> None:
     assert alike(values(reference["volume"]), shape()) < 0.9
 
 
+def test_surroundings_of_turned_boxes_have_their_contrast_too(tmp_path: Path) -> None:
+    boxes, columns = turned_boxes(3)
+    at = np.array([[20, 20, 20], [20, 20, 60], [20, 60, 40]])
+    tomogram = np.random.default_rng(2).normal(0, 0.02, (40, 80, 80)).astype(np.float32)
+    half = BOX // 2
+    for (z, y, x), box in zip(at, boxes, strict=True):
+        tomogram[z - half : z + half, y - half : y + half, x - half : x + half] -= box
+    write_volume(tmp_path / "t.mrc", tomogram, SIZE)
+    upright = np.stack([shape()] * 3) + 0.02 * noise(3)  # as extract --apply-orientations cuts them
+    for n, axis in enumerate("ZYX"):
+        columns[f"halPosition{axis}Angst"] = (at[:, n] * SIZE).astype(str).tolist()
+    columns |= {"halBoxAxes": ["particle"] * 3, "halTomogramFile": [str(tmp_path / "t.mrc")] * 3}
+    data = page(tmp_path, table(tmp_path, upright, **columns), context=2.0)
+    for (z, y, x), particle in zip(at, data["particles"], strict=True):
+        plane = -tomogram[z - 2 : z + 2, y - 16 : y + 16, x - 16 : x + 16].mean(axis=0)
+        assert alike(values(particle["context"], 2), plane) > 0.99
+
+
 def test_a_box_that_is_turned_already_is_turned_back(tmp_path: Path) -> None:
     boxes, columns = turned_boxes(2)
     turns = [p["turn"] for p in page(tmp_path, table(tmp_path, boxes, **columns))["particles"]]
