@@ -10,6 +10,8 @@ from halcmd.formats.star import text_of
 from halcmd.particles import UNLABELLED, Particles
 
 NOT_SUSPECTED = "none"
+DOUBTS = {"halLabelProbability": "nan", "halSuspectedClass": NOT_SUSPECTED}
+"""Columns that train writes, with what stands in them where nothing is known."""
 ASKED_AGAIN = "relabel"
 """halQueryStrategy of particles that have a label and were asked again."""
 

@@ -40,6 +40,7 @@ OUTPUTS = (
     "query.star",
     "query.csv",
     "unmatched.csv",
+    "agreement.star",
     "evaluation.star",
     "confusion.png",
     "report.html",
