@@ -112,6 +112,14 @@ COLUMNS: dict[str, Column] = {
     "halProbability": Column("score", "number", "", "Its calibrated probability.", "nan"),
     "halEntropy": Column("score", "number", "nat", "Entropy of the probabilities.", "nan"),
     "halMargin": Column("score", "number", "", "First minus second probability.", "nan"),
+    "halUnfamiliar": Column(
+        "score",
+        "number",
+        "",
+        "Distance of the embedding to that of the nearest labelled particle, divided by its "
+        "length; large = perhaps of no known class.",
+        "nan",
+    ),
     "halModel": Column("score", "text", "", "Hash of the model's tensors."),
     "halFeature": Column(
         "score", "integer", "", "Row (from 1) in embedding.npy and features.npy.", "0"
