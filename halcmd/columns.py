@@ -91,6 +91,19 @@ COLUMNS: dict[str, Column] = {
     ),
     "halLabelSource": Column("label-import, extract", "text", "", "Who, or which file."),
     "halLabelRound": Column("label-import, extract", "integer", "", "In which round.", "0"),
+    "halLabelProbability": Column(
+        "train",
+        "number",
+        "",
+        "Calibrated probability of halLabel by networks that have not seen the particle.",
+        "nan",
+    ),
+    "halSuspectedClass": Column(
+        "train",
+        "text",
+        "",
+        "The class that halLabel should perhaps be, by the same networks; none = not suspected.",
+    ),
     "halSplit": Column(
         "simulate, extract, label-import", "text", "", "pool, or test: never trained on or asked."
     ),
@@ -99,6 +112,14 @@ COLUMNS: dict[str, Column] = {
     "halProbability": Column("score", "number", "", "Its calibrated probability.", "nan"),
     "halEntropy": Column("score", "number", "nat", "Entropy of the probabilities.", "nan"),
     "halMargin": Column("score", "number", "", "First minus second probability.", "nan"),
+    "halUnfamiliar": Column(
+        "score",
+        "number",
+        "",
+        "Distance of the embedding to that of the nearest labelled particle, divided by its "
+        "length; large = perhaps of no known class.",
+        "nan",
+    ),
     "halModel": Column("score", "text", "", "Hash of the model's tensors."),
     "halFeature": Column(
         "score", "integer", "", "Row (from 1) in embedding.npy and features.npy.", "0"
@@ -112,7 +133,9 @@ COLUMNS: dict[str, Column] = {
         "query", "integer", "", "Subset of the query (hal, dal), from 1.", "0"
     ),
     "halQueryRound": Column("query", "integer", "", "Round in which it was asked last.", "0"),
-    "halQueryStrategy": Column("query", "text", "", "Strategy that asked for it last."),
+    "halQueryStrategy": Column(
+        "query", "text", "", "Strategy that asked for it last; relabel = a suspected label."
+    ),
     "halParticleNumber": Column(
         "query (for ArtiaX)", "integer", "", "Stands for halParticleId where texts are lost.", "0"
     ),

@@ -22,6 +22,7 @@ def with_predictions(
     probabilities: Floats,
     classes: Mapping[str, int],
     model: str,
+    unfamiliar: Floats | None = None,
 ) -> Particles:
     """The table with the columns that score owns; other rows hold their empty values.
 
@@ -39,6 +40,8 @@ def with_predictions(
         Class name to number in the model, in the order of the probabilities; may be empty.
     model : str
         Hash of the model.
+    unfamiliar : ndarray, shape (n,), float64, optional
+        halUnfamiliar; the column is left out where it is not known.
     """
     count, columns = len(particles), dict[str, OnDemand]()
     place = np.full(count, -1, dtype=np.intp)
@@ -75,6 +78,8 @@ def with_predictions(
         put("halMargin", "nan", lambda at: text_of(-np.diff(top(at))[:, 0], _DECIMALS))
         if _may_set_class_number(particles):
             columns["rlnClassNumber"] = columns["halClassNumber"]
+    if unfamiliar is not None:
+        put("halUnfamiliar", "nan", lambda at: text_of(unfamiliar[at], 4))
     put("halModel", "none", lambda at: [model] * len(at))
     put("halFeature", "0", lambda at: [str(n) for n in (at + 1).tolist()])
     table = particles.with_columns(columns, owner="score")

@@ -151,6 +151,9 @@ def join(tables: Sequence[Particles]) -> Particles:
         shared = [label for label in optics[0].labels if all(label in own for own in optics)]
         merged = {label: [v for own in optics for v in own.column(label)] for label in shared}
         star = star.with_table(Table.from_columns("optics", merged))
+    answers = _joined_answers(tables)
+    if answers is not None:
+        star = star.with_table(answers)
     numbers = _joined_classes(tables)
     result = Particles(star, first.block, any(table.ids_are_new for table in tables))
     return result.with_class_numbers(numbers) if numbers else result
@@ -166,6 +169,25 @@ def _renumber(table: Table, optics: Table, start: int) -> tuple[Table, Table]:
     if "rlnOpticsGroupName" in optics:
         optics_columns["rlnOpticsGroupName"] = [f"opticsGroup{new[text]}" for text in old]
     return table.with_columns(changed), optics.with_columns(optics_columns)
+
+
+def _joined_answers(tables: Sequence[Particles]) -> Table | None:
+    """Block ``hal_labels`` of all tables, one after the other; None where there is none."""
+    found = [table for particles in tables if (table := particles.star.table("hal_labels"))]
+    if not found:
+        return None
+    names = dict.fromkeys(name for table in found for name in table.labels)
+    return Table.from_columns(
+        "hal_labels",
+        {
+            name: [
+                text
+                for table in found
+                for text in (table.column(name) if name in table else ["none"] * len(table))
+            ]
+            for name in names
+        },
+    )
 
 
 def _joined_classes(tables: Sequence[Particles]) -> dict[str, int]:

@@ -90,3 +90,12 @@ def test_the_benchmark_of_pretraining_makes_its_table(tmp_path):
     said = measured("benchmark_pretraining.py", tmp_path, *options)
     rows = [line.split(" | ")[0] for line in said.splitlines() if line.startswith("| ")]
     assert rows[1:] == [f"| {task}" for task in tasks]
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_labels_makes_its_tables(tmp_path):
+    [_, _, row] = rows_of("benchmark_labels.py", "wrong", tmp_path)
+    assert row[:4] == ["0.3", "0", "30", "3"]
+    [_, _, row] = rows_of("benchmark_labels.py", "unknown", tmp_path)
+    assert row[:2] == ["0.3", "no"]
+    assert all(0 <= float(area) <= 1 for area in row[3:])

@@ -22,13 +22,14 @@ def label_import(
     run: Run,
     particles: OneParticlesOption,
     labels: Annotated[
-        list[Path],
+        list[Path] | None,
         Option(
-            help="Labels: STAR, CSV or TSV. Repeat for several files.",
+            help="Labels: STAR, CSV or TSV. Repeat for several files. May be left out with "
+            "--rename.",
             rich_help_panel="Input",
             metavar="FILE",
         ),
-    ],
+    ] = None,
     format_: Annotated[
         str,
         Option(
@@ -96,7 +97,10 @@ def label_import(
     rename: Annotated[
         Path | None,
         Option(
-            help="Class names to change, lines old,new.", rich_help_panel="Labels", metavar="FILE"
+            help="Class names to change, lines old,new: those of the label files, or without "
+            "--labels those of the table.",
+            rich_help_panel="Labels",
+            metavar="FILE",
         ),
     ] = None,
     absent: Annotated[
@@ -110,7 +114,7 @@ def label_import(
     conflict: Annotated[
         str,
         Option(
-            help="Contradictory answers for one particle.",
+            help="Contradictory answers for one particle; majority counts earlier imports too.",
             rich_help_panel="Labels",
             metavar="error|first|last|majority",
             callback=lambda value: one_of(value, ("error", "first", "last", "majority")),
@@ -150,11 +154,16 @@ def label_import(
 
     halcmd label-import --i Extract/particles.star --labels query.csv --o Label/
     """
+    from halcmd.errors import OptionError
     from halcmd.intake.label_matching import Placing
     from halcmd.intake.labels import read_labels, read_renames
     from halcmd.steps import label_import as step
 
     renames = read_renames(rename) if rename else {}
+    if not labels:
+        if rename is None:
+            raise OptionError("--labels is missing", hint="--labels FILE, or --rename FILE alone")
+        return step.rename_labels(run.read([particles]), run.folder, renames=renames, file=rename)
     files = [
         read_labels(
             path,

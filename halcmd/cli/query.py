@@ -127,6 +127,15 @@ def query(
             min=1,
         ),
     ] = None,
+    relabel_fraction: Annotated[
+        float,
+        Option(
+            help="Share of the query that asks suspected wrong labels again, as train found them.",
+            rich_help_panel="Query",
+            min=0.0,
+            max=1.0,
+        ),
+    ] = 0.0,
     stop_when: Annotated[
         str | None,
         Option(
@@ -226,6 +235,7 @@ def query(
         stochastic=stochastic,
         max_candidates=max_candidates,
         exclude=exclude,
+        relabel_fraction=relabel_fraction,
         stop_when=stop_when,
         model=model,
         # halFeature counts rows of one score job: tables joined from several have none in common

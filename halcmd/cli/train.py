@@ -112,6 +112,16 @@ def train(
             max=0.9,
         ),
     ] = None,
+    folds: Annotated[
+        int | None,
+        Option(
+            help="Parts held out in turn, after which all are trained on; finds suspected wrong "
+            "labels among all. Default: 3 with fewer than 200 labels.",
+            rich_help_panel="Training",
+            min=2,
+            max=10,
+        ),
+    ] = None,
     class_weights: Annotated[
         str | None,
         Option(
@@ -141,9 +151,12 @@ def train(
 
     halcmd train --i Labels/particles.star --o Train/
     """
+    from halcmd.errors import OptionError
     from halcmd.steps import train as step
     from halcmd.training.recipes import Changes
 
+    if folds and validation is not None:
+        raise OptionError("--folds and --validation exclude each other", hint="leave one out")
     tilts = pair(tilt_range, "--tilt-range")
     return step.train(
         run.read(particles),
@@ -164,6 +177,7 @@ def train(
             semi_supervised=semi_supervised,
         ),
         validation=validation,
+        n_folds=folds,
         tilt_range=tilts,
         init_model=init_model,
         resume=resume,

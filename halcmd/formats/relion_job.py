@@ -46,6 +46,7 @@ OUTPUTS = (
     "montage.png",
     "montage.pdf",
     "unmatched.csv",
+    "agreement.star",
     "evaluation.star",
     RESULTS,
     "curves.star",

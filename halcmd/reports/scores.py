@@ -41,6 +41,7 @@ class _Scored:
     ids: NDArray[np.object_]
     labels: NDArray[np.object_]
     probabilities: Floats
+    unfamiliar: Floats
     classes: list[str]
 
     @cached_property
@@ -65,6 +66,7 @@ def write_score_report(
     rows: Rows,
     probabilities: Floats,
     *,
+    unfamiliar: Floats | None = None,
     boxes: Boxes,
     models: Mapping[Path, LoadedModel],
     seed: int,
@@ -81,6 +83,8 @@ def write_score_report(
         Rows of it that were scored, in the order of embedding.npy.
     probabilities : ndarray, shape (n, n_classes), float64
         Of these rows.
+    unfamiliar : ndarray, shape (n,), float64, optional
+        halUnfamiliar of these rows.
     boxes : Boxes
         Of the table.
     models : mapping of Path to LoadedModel
@@ -92,6 +96,7 @@ def write_score_report(
         particles.ids[rows],
         particles.labels[rows],
         probabilities,
+        np.full(len(rows), np.nan) if unfamiliar is None else unfamiliar,
         list(next(iter(models.values())).info.classes),
     )
     pictures, listings = [_map(folder, scored, seed)], []
@@ -99,6 +104,9 @@ def write_score_report(
         shown = max(_SHOWN, min(len(scored.classes), _MOST_SHOWN))
         most, least = extremes(scored.ids, probabilities, shown)
         groups = {"Most certain, the predicted classes in turn": most, "Least certain": least}
+        strangers = _least_familiar(scored, shown)
+        if len(strangers):
+            groups["Least familiar, perhaps of no known class"] = strangers
         pictures.append(_sheet(folder, scored, groups, boxes, rows))
         listings = [_classes(scored), *(_listing(scored, *group) for group in groups.items())]
     write_report(
@@ -110,6 +118,13 @@ def write_score_report(
         listings=listings,
         provenance={"halcmd": __version__, "seed": str(seed)},
     )
+
+
+def _least_familiar(scored: _Scored, count: int) -> Rows:
+    """The unlabelled particles of largest halUnfamiliar, which are least like labelled ones."""
+    rows = np.flatnonzero((scored.labels == UNLABELLED) & np.isfinite(scored.unfamiliar))
+    order = np.lexsort((scored.ids[rows].astype(str), -scored.unfamiliar[rows]))
+    return np.asarray(rows[order[:count]])
 
 
 def _map(folder: Path, scored: _Scored, seed: int) -> Picture:
@@ -148,8 +163,9 @@ def _sheet(
         path,
         "The most and the least certain particles",
         "The middle slices xy, xz and yz of each box, smoothed a little, with its name, its "
-        "predicted class and probability, and the label where it has one: the upper ones should "
-        "look like their class, the lower ones are what the classifier cannot tell. Each box is "
+        "predicted class and probability, and the label where it has one: the most certain ones "
+        "should look like their class, the least certain ones are what the classifier cannot tell, "
+        "and the least familiar ones are unlike all labelled particles. Each box is "
         f"{boxes.box} px, {edge:.1f} nm, wide.",
     )
 
@@ -223,8 +239,10 @@ def _listing(scored: _Scored, title: str, chosen: Rows) -> Listing:
             str(scored.ids[row]),
             scored.classes[scored.predicted[row]],
             f"{scored.confidence[row]:.3f}",
+            f"{scored.unfamiliar[row]:.2f}",
             str(scored.labels[row]),
         )
         for row in chosen
     ]
-    return Listing(title, ("halParticleId", "predicted class", "probability", "label"), rows)
+    names = ("halParticleId", "predicted class", "probability", "halUnfamiliar", "label")
+    return Listing(title, names, rows)

@@ -334,6 +334,8 @@ def _asked(
         settings=settings,
         model=models[0],
         scored=folder,
+        hand_off=(),
+        montage=False,
         seed=chain.seed,
     )
     return scored, found.asked, round(time.monotonic() - started, 2)

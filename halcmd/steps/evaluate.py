@@ -16,6 +16,7 @@ from halcmd.formats.plots import plot_confusion
 from halcmd.formats.star import Star, Table, text_of, write_star
 from halcmd.metrics import Assessment, assess
 from halcmd.particles import NOT_TRAINED, UNLABELLED, Particles
+from halcmd.reports.doubts import say_suspected, suspected_labels
 from halcmd.tables import read_particles, write_particles
 
 NOT_PREDICTED = "none"
@@ -25,10 +26,11 @@ _PROBABILITY = "halProbability_"
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The numbers, and how many rows of the split do not count, by reason."""
+    """The numbers, how many rows of the split do not count, by reason, and suspected labels."""
 
     assessment: Assessment
     left_out: dict[str, int]
+    suspected_labels: int | None = None
 
     def summary(self) -> dict[str, object]:
         """What ``--json`` prints; null where a number cannot be told."""
@@ -50,6 +52,7 @@ class Evaluation:
             "calibration_error": _json_number(found.calibration_error),
             "resampled_by": found.resampled_by,
             "left_out": self.left_out,
+            "suspected_labels": self.suspected_labels,
         }
 
 
@@ -118,11 +121,15 @@ def evaluate(
     tables = [*_overall_tables(assessment), _confusion_table(assessment)]
     if by == "tomogram":
         tables.append(_tomogram_table(assessment, names))
+    doubts = suspected_labels(particles)
+    if doubts is not None and len(doubts):
+        tables.append(doubts)
     write_star(folder / "evaluation.star", Star(tuple(tables)))
     plot_confusion(folder / "confusion.png", assessment.confusion, assessment.classes)
     write_particles(folder / "particles.star", particles)
     _log(assessment, bootstrap)
-    return Evaluation(assessment, known.left_out)
+    say_suspected(doubts)
+    return Evaluation(assessment, known.left_out, None if doubts is None else len(doubts))
 
 
 def true_labels(particles: Particles, path: Path) -> NDArray[np.object_]:

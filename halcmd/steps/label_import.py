@@ -7,14 +7,19 @@ from pathlib import Path
 
 import numpy as np
 
+from halcmd.agreement import Agreement, agreement
+from halcmd.annotations import Answer, answers_of, latest, renamed, with_answers
 from halcmd.console import log, planned
 from halcmd.errors import InputError, OptionError, first_few
 from halcmd.formats.files import write_csv
 from halcmd.intake.label_matching import Placing, match_labels
+from halcmd.intake.label_votes import settled, with_earlier
 from halcmd.intake.labels import LabelFile, read_ids
+from halcmd.label_quality import DOUBTS
 from halcmd.matching import AMBIGUOUS, NO_MATCH, Match
 from halcmd.particles import UNLABELLED, Particles, valid_label
-from halcmd.tables import write_particles
+from halcmd.reports.annotators import say_agreement, write_agreement
+from halcmd.tables import running, write_particles
 
 
 @dataclass(frozen=True)
@@ -62,19 +67,13 @@ class LabelImportResult:
     conflicting: int
     changed: int
     labels: dict[str, int] = field(default_factory=dict)
+    agreement: Agreement | None = None
 
     def summary(self) -> dict[str, object]:
         """What ``--json`` prints."""
         names = ("matched", "unmatched", "ambiguous", "conflicting", "changed", "labels")
-        return {name: getattr(self, name) for name in names}
-
-
-@dataclass(frozen=True)
-class _Answer:
-    """One label for one row of the particle table."""
-
-    label: str
-    source: str
+        agreed = self.agreement.summary() if self.agreement else None
+        return {name: getattr(self, name) for name in names} | {"agreement": agreed}
 
 
 def label_import(
@@ -112,7 +111,8 @@ def label_import(
         label without ``relabel``. Nothing is written then.
     """
     wanted = _wanted_rows(particles, only)
-    answers: dict[int, list[_Answer]] = {}
+    number = str(_next_round(particles) if label_round is None else label_round)
+    answers: dict[int, list[Answer]] = {}
     mentioned: set[int] = set()
     counts: Counter[str] = Counter()
     lost: list[list[str]] = []
@@ -132,10 +132,16 @@ def label_import(
         sources = _sources(file, annotator)
         for row, label, source in zip(match.rows, file.labels, sources, strict=True):
             if row >= 0 and row in wanted and label != UNLABELLED:
-                answers.setdefault(int(row), []).append(_Answer(label, source))
-    merged, conflicting = _merge(particles, answers, rules)
+                facts = (_word(source), number, _word(file.path.name), _date())
+                given = Answer(particles.ids[row], label, *facts)
+                answers.setdefault(int(row), []).append(given)
+    before = answers_of(particles, answers)
+    votes = with_earlier(answers, before) if rules.conflict == "majority" else answers
+    merged, conflicting = settled(votes, rules.conflict)
     if rules.absent is not None:
-        merged |= _absent(particles, wanted - mentioned, rules.absent, annotator)
+        absent = _absent(particles, wanted - mentioned, rules.absent, annotator, number)
+        answers |= {row: [answer] for row, answer in absent.items()}
+        merged |= absent
     if not merged:
         raise InputError(
             "no label to import",
@@ -147,7 +153,10 @@ def label_import(
     _tell_missing(particles, merged, only, wanted)
     labels = Counter(answer.label for answer in merged.values())
     planned(f"labels: {', '.join(f'{name} {count:,}' for name, count in sorted(labels.items()))}")
-    table = _written(particles, merged, label_round, rules)
+    table = _written(particles, merged, number, rules)
+    known = [*before, *(answer for row in sorted(answers) for answer in answers[row])]
+    table = with_answers(table, known)
+    agreed = _agreement(table, known, folder)
     write_particles(folder / "particles.star", table)
     if lost:
         write_csv(folder / "unmatched.csv", ("file", "row", "particle", "label"), lost)
@@ -159,6 +168,7 @@ def label_import(
         conflicting,
         changed,
         dict(sorted(labels.items())),
+        agreed,
     )
 
 
@@ -167,6 +177,50 @@ def _sources(file: LabelFile, annotator: str | None) -> list[str]:
     if annotator is not None or file.annotators is None:
         return [annotator or file.path.name] * len(file.labels)
     return [name if name not in {"", "none"} else file.path.name for name in file.annotators]
+
+
+def rename_labels(
+    particles: Particles, folder: Path, *, renames: dict[str, str], file: Path
+) -> LabelImportResult:
+    """The table with its labels renamed or merged: old to new class, as the file says.
+
+    Raises
+    ------
+    InputError
+        No label is called so, or a class may not be called so.
+    """
+    table, rows = renamed(particles, renames, file=_word(file.name), date=_date())
+    labels = dict(sorted(Counter(table.labels[rows].tolist()).items()))
+    planned(f"renamed: {', '.join(f'{name} {count:,}' for name, count in labels.items())}")
+    log.info("train and score again: models and predictions know the old names")
+    write_particles(folder / "particles.star", table)
+    return LabelImportResult(table, 0, 0, 0, 0, len(rows), labels)
+
+
+def _word(text: str) -> str:
+    """Text as one word of a STAR file."""
+    return "_".join(text.split())
+
+
+def _date() -> str:
+    entry = running.get()
+    return entry.date if entry else "none"
+
+
+def _next_round(particles: Particles) -> int:
+    rounds = particles.text("halLabelRound", "0")
+    return 1 + max((int(text) for text in rounds if text.isdigit()), default=0)
+
+
+def _agreement(table: Particles, known: list[Answer], folder: Path) -> Agreement | None:
+    """How far annotators agree, written and said; None where they have nothing in common."""
+    answers = latest(known)
+    found = agreement(answers)
+    if found is not None:
+        labels = dict(zip(table.ids, table.labels, strict=True))
+        write_agreement(folder / "agreement.star", found, answers, labels)
+        say_agreement(found)
+    return found
 
 
 def _wanted_rows(particles: Particles, only: Path | None) -> set[int]:
@@ -218,53 +272,19 @@ def _names(file: LabelFile, rows: np.ndarray) -> list[str]:
     return [f"row {row + 1}" if names is None else str(names[row]) for row in rows]
 
 
-def _merge(
-    particles: Particles, answers: dict[int, list[_Answer]], rules: Rules
-) -> tuple[dict[int, _Answer], int]:
-    """One answer per row, and the number of rows with contradictory ones."""
-    merged = {}
-    conflicts = []
-    for row, given in answers.items():
-        words = [answer.label for answer in given]
-        if len(set(words)) > 1:
-            conflicts.append(row)
-        merged[row] = _settle(given, rules.conflict)
-    if conflicts and rules.conflict == "error":
-        shown = [
-            f"{particles.ids[row]}: {' / '.join(dict.fromkeys(a.label for a in answers[row]))}"
-            for row in conflicts
-        ]
-        raise InputError(
-            "contradictory labels for the same particle",
-            where=", ".join(sorted({a.source for row in conflicts for a in answers[row]})),
-            found=first_few(shown),
-            hint="--conflict first, last or majority, or mend the files",
-        )
-    return merged, len(conflicts)
-
-
-def _settle(given: list[_Answer], conflict: str) -> _Answer:
-    if conflict == "last":
-        return given[-1]
-    if conflict == "majority":
-        counts = Counter(answer.label for answer in given)
-        most = max(counts.values())
-        return next(answer for answer in given if counts[answer.label] == most)
-    return given[0]
-
-
 def _absent(
-    particles: Particles, rows: set[int], label: str, annotator: str | None
-) -> dict[int, _Answer]:
+    particles: Particles, rows: set[int], label: str, annotator: str | None, number: str
+) -> dict[int, Answer]:
     """The label for those of the rows that are of the pool and have no label."""
     if not valid_label(label):
         raise OptionError("--absent is no class name", found=label)
     free = ~particles.is_answered & ~particles.is_test
-    answer = _Answer(label, annotator or "absent")
-    return {row: answer for row in sorted(rows) if free[row]}
+    facts = (_word(annotator or "absent"), number, "none", _date())
+    rows = {row for row in rows if free[row]}
+    return {row: Answer(particles.ids[row], label, *facts) for row in sorted(rows)}
 
 
-def _check_changes(particles: Particles, merged: dict[int, _Answer], *, relabel: bool) -> int:
+def _check_changes(particles: Particles, merged: dict[int, Answer], *, relabel: bool) -> int:
     changed = [
         row
         for row, answer in merged.items()
@@ -276,13 +296,13 @@ def _check_changes(particles: Particles, merged: dict[int, _Answer], *, relabel:
             "labels that are there already would change",
             where=str(particles.path),
             found=first_few(shown),
-            hint="--relabel to replace them",
+            hint="--relabel to replace them; with --conflict majority the vote of all annotators",
         )
     return len(changed)
 
 
 def _tell_missing(
-    particles: Particles, merged: dict[int, _Answer], only: Path | None, wanted: set[int]
+    particles: Particles, merged: dict[int, Answer], only: Path | None, wanted: set[int]
 ) -> None:
     missing = sorted(wanted - set(merged)) if only is not None else []
     if missing:
@@ -293,23 +313,24 @@ def _tell_missing(
 
 
 def _written(
-    particles: Particles, merged: dict[int, _Answer], label_round: int | None, rules: Rules
+    particles: Particles, merged: dict[int, Answer], number: str, rules: Rules
 ) -> Particles:
-    """The table with label columns, split and class numbers."""
-    labels, sources = particles.labels.copy(), particles.text("halLabelSource", "none")
-    rounds = particles.text("halLabelRound", "0")
-    if label_round is None:
-        label_round = 1 + max((int(text) for text in rounds if text.isdigit()), default=0)
+    """The table with label columns, split and class numbers; doubts of train are answered."""
+    names = {"halLabelSource": "none", "halLabelRound": "0"}
+    names |= {name: empty for name, empty in DOUBTS.items() if particles.has(name)}
+    columns = {"halLabel": particles.labels.copy()}
+    columns |= {name: particles.text(name, empty) for name, empty in names.items()}
     for row, answer in merged.items():
-        if answer.label != labels[row]:
-            rounds[row] = str(label_round)
-            sources[row] = answer.source.replace(" ", "_")
-        labels[row] = answer.label
-    columns = {"halLabel": labels, "halLabelSource": sources, "halLabelRound": rounds}
+        if answer.label != columns["halLabel"][row]:
+            columns["halLabelRound"][row] = number
+            columns["halLabelSource"][row] = answer.annotator
+        columns["halLabel"][row] = answer.label
+        for name in DOUBTS.keys() & columns:
+            columns[name][row] = DOUBTS[name]
     if rules.split != "keep":
         columns["halSplit"] = _splits(particles, sorted(merged), rules)
     table = particles.with_columns(columns)
-    named = {label for label in labels if label != UNLABELLED}
+    named = {label for label in columns["halLabel"] if label != UNLABELLED}
     return table.with_classes(named - {"unknown", "skip"})
 
 

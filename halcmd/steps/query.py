@@ -20,18 +20,22 @@ from halcmd.reports.labelling import PageSettings, label_page
 from halcmd.reports.montage import montage as draw_montage
 from halcmd.strategies import LEARNING, STRATEGIES
 from halcmd.strategies.limits import Limits, Places
-from halcmd.strategies.pool import Pool, QuerySettings
+from halcmd.strategies.pool import Pool, QuerySettings, Selection
 from halcmd.strategies.predicted import (
     answered_probabilities,
     labels_of,
     probabilities_of,
     what_is_there,
 )
+from halcmd.strategies.relabel import labels_to_ask_again
 from halcmd.strategies.written import predicted_classes, report_classes, write_query
 
 _STOP_RULE = re.compile(r"labels\s*>=\s*(\d+)")
 
 Rows = NDArray[np.intp]
+
+_NONE: Rows = np.empty(0, dtype=np.intp)
+_NOTHING = Selection(_NONE, np.empty(0))
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,7 @@ def query(
     stochastic: float = 0.0,
     max_candidates: int | None = None,
     exclude: Path | None = None,
+    relabel_fraction: float = 0.0,
     stop_when: str | None = None,
     model: Path | None = None,
     scored: Path | None = None,
@@ -102,6 +107,8 @@ def query(
         Choose among a random so many.
     exclude : Path, optional
         A file with halParticleId: not to be asked.
+    relabel_fraction : float
+        Share of ``n`` that is spent on labels suspected to be wrong, as ``train`` found them.
     stop_when : str, optional
         ``labels>=500``: nothing is asked once so many particles of the pool have an answer.
     model : Path, optional
@@ -129,7 +136,10 @@ def query(
     check_forms(particles, hand_off)
     answered = np.flatnonzero(particles.is_answered & ~particles.is_test)
     _check_stop(stop_when, len(answered))
-    candidates = _candidates(particles, exclude, max_candidates, seed)
+    excluded = read_ids(exclude) if exclude is not None else set()
+    again = labels_to_ask_again(particles, n, relabel_fraction, excluded)
+    n -= len(again)
+    candidates = _candidates(particles, exclude, max_candidates, seed) if n else _NONE
     limits = limits or Limits()
     needs: frozenset[str] = module.NEEDS
     if stochastic and not module.RANKS:
@@ -152,6 +162,8 @@ def query(
         seed=seed,
         round=_round(particles),
     )
+    if not n:
+        needs = frozenset()
     _check_answers(particles, pool, strategy, needs)
     with _filler(particles, pool, needs, folder, scored, model, settings, batch) as filled:
         planned(
@@ -160,11 +172,12 @@ def query(
         )
         if n > len(pool):
             log.warning(f"--n {n:,}, but only {len(pool):,} particles are left: all are asked")
-        selection = module.select(filled(pool), min(n, len(pool)), settings)
+        selection = module.select(filled(pool), min(n, len(pool)), settings) if n else _NOTHING
     asked, wanted = candidates[selection.chosen], min(n, len(pool))
     if len(asked) < wanted:
         log.warning(f"the limits allow only {len(asked):,} of {wanted:,} particles")
-    table = write_query(particles, pool, selection, folder, strategy)
+    asked = np.concatenate([asked, again])
+    table = write_query(particles, pool, selection, folder, strategy, again)
     counts = report_classes(particles, pool, selection.chosen)
     write_forms(table.take(asked), folder, hand_off)
     if montage:

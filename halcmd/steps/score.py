@@ -14,7 +14,8 @@ from torch import Tensor
 
 from halcmd.console import log, planned, progress
 from halcmd.errors import DataError, DeviceError, InputError, ModelError, OptionError, first_few
-from halcmd.formats.features import check_room
+from halcmd.familiarity import known_places, unfamiliarity
+from halcmd.formats.features import check_room, open_features
 from halcmd.formats.model import check_fits, hash_of_hashes
 from halcmd.inference import Passes, looker
 from halcmd.networks.classifier import LoadedModel, load_model
@@ -121,14 +122,27 @@ def score(
     probabilities = share.put_together(probabilities)
     compute.group.leave()
     name = hash_of_hashes([model.hash for model in loaded])
+    unfamiliar = _unfamiliar(particles, rows, folder)
     table = with_predictions(
-        particles, rows, probabilities=probabilities, classes=loaded[0].info.classes, model=name
+        particles,
+        rows,
+        probabilities=probabilities,
+        classes=loaded[0].info.classes,
+        model=name,
+        unfamiliar=unfamiliar,
     )
     write_particles(folder / "particles.star", table, model=name)
     if report:
         used = dict(zip(models, loaded, strict=True))
         write_score_report(
-            folder, table, rows, probabilities, boxes=boxes, models=used, seed=compute.seed
+            folder,
+            table,
+            rows,
+            probabilities,
+            unfamiliar=unfamiliar,
+            boxes=boxes,
+            models=used,
+            seed=compute.seed,
         )
     return ScoreResult(table, len(rows), round(time.monotonic() - started, 1))
 
@@ -163,6 +177,25 @@ def _check(models: Sequence[LoadedModel], paths: Sequence[Path], passes: Passes)
     dropout = max(model.info.dropout for model in models)
     if passes.dropout_samples and not dropout:
         raise OptionError("--dropout-samples needs a model that was trained with dropout")
+
+
+def _unfamiliar(
+    particles: Particles, rows: NDArray[np.intp], folder: Path
+) -> NDArray[np.float64] | None:
+    """HalUnfamiliar of the rows that were scored; None without labelled ones to compare with."""
+    known = known_places(particles, rows)
+    if len(known) < 2:
+        log.info("halUnfamiliar is left out: it compares with labelled particles that are scored")
+        return None
+    found = unfamiliarity(open_features(folder / "embedding.npy"), known)
+    if np.isnan(found).all():  # every embedding is zero
+        return found
+    middle, high, most = np.nanquantile(found, (0.5, 0.99, 1.0))
+    log.info(
+        f"halUnfamiliar, large where a particle is like none of the {len(known):,} labelled ones: "
+        f"half are below {middle:.2f}, 99 % below {high:.2f}, the largest is {most:.2f}"
+    )
+    return found
 
 
 def _turns(passes: Passes, tilt_range: tuple[float, float] | None) -> tuple[int, ...]:

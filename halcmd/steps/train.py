@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import softmax
 
 from halcmd import __version__
 from halcmd.calibration import calibration_error
@@ -16,8 +15,10 @@ from halcmd.console import log, planned
 from halcmd.errors import DeviceError
 from halcmd.formats.model import ModelInfo, StoredModel, write_model
 from halcmd.formats.relion_job import CHECKPOINT, CHECKPOINTS
+from halcmd.label_quality import with_doubts
 from halcmd.networks.classifier import check_box
 from halcmd.particles import Particles
+from halcmd.reports.doubts import say_doubts
 from halcmd.reports.training import write_curves, write_training_report
 from halcmd.subtomograms import Boxes, open_boxes
 from halcmd.tables import write_particles
@@ -105,6 +106,7 @@ def train(
     preset: str = "default",
     changes: Changes | None = None,
     validation: float | None = None,
+    n_folds: int | None = None,
     tilt_range: tuple[float, float] | None = None,
     init_model: Path | None = None,
     resume: bool = False,
@@ -127,6 +129,8 @@ def train(
     validation : float, optional
         Share of the labelled particles that is held out, 0 = none. Default: a fifth; with fewer
         than 200 labels a third in turn, after which all are trained on.
+    n_folds : int, optional
+        Parts held out in turn, after which all are trained on; in place of ``validation``.
     tilt_range : (float, float), optional
         Degrees; wins over halTiltMin and halTiltMax.
     init_model : Path, optional
@@ -147,7 +151,15 @@ def train(
     boxes = open_boxes(particles)
     rows = rows_to_learn_from(particles, distance=boxes.box * boxes.pixel_size / 2)
     classes = classes_of(particles, rows)
-    split = split_for(particles, rows, classes, preset=preset, share=validation, seed=compute.seed)
+    split = split_for(
+        particles,
+        rows,
+        classes,
+        preset=preset,
+        share=validation,
+        n_folds=n_folds,
+        seed=compute.seed,
+    )
     how = recipe(preset, len(split.training), n_labelled=len(rows), changes=changes)
     plan = _Plan(
         boxes=boxes,
@@ -168,12 +180,16 @@ def train(
     name = write_model(folder / "model.safetensors", done.network.state_dict(), info)
     write_curves(folder / "training.star", done.history)
     result = _result(plan, done, name, time.monotonic() - started)
-    write_particles(folder / "particles.star", particles, model=name)
+    held = split.validation
+    doubted = with_doubts(
+        particles, held.rows, held.classes, done.validation_probabilities, list(classes)
+    )
+    say_doubts(doubted, len(held), len(rows))
+    write_particles(folder / "particles.star", doubted, model=name)
     for kept in CHECKPOINTS:
         (folder / kept).unlink(missing_ok=True)
     if report:
-        held = plan.split.validation.classes
-        write_training_report(folder, done, info, held=held, model=name)
+        write_training_report(folder, done, info, held=held.classes, model=name)
     return result
 
 
@@ -304,10 +320,10 @@ def _result(plan: _Plan, done: Fit, model: str, seconds: float) -> TrainResult:
     counts, true = plan.counts, plan.split.validation.classes
     accuracy = loss = ece = None
     if len(true):
-        logits = done.validation_logits.astype(np.float64) / done.temperature
-        probabilities = softmax(logits, axis=1)
+        probabilities = done.validation_probabilities
         right = probabilities.argmax(axis=1) == true
-        accuracy, loss = float(right.mean()), negative_log_likelihood(logits, true)
+        accuracy = float(right.mean())
+        loss = negative_log_likelihood(done.validation_logits / np.float64(done.temperature), true)
         ece = float(calibration_error(probabilities.max(axis=1), right))
         log.info(
             f"kept the weights of step {done.best_step:,} of {done.steps:,}: validation accuracy "

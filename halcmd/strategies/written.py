@@ -9,20 +9,27 @@ from numpy.typing import NDArray
 from halcmd.columns import COLUMNS
 from halcmd.console import log
 from halcmd.formats.star import text_of
+from halcmd.label_quality import ASKED_AGAIN
 from halcmd.particles import Particles
 from halcmd.strategies.pool import Pool, Rows, Selection
 from halcmd.tables import write_particles
 
 
 def write_query(
-    particles: Particles, pool: Pool, selection: Selection, folder: Path, strategy: str
+    particles: Particles,
+    pool: Pool,
+    selection: Selection,
+    folder: Path,
+    strategy: str,
+    again: Rows,
 ) -> Particles:
     """Write ``particles.star`` and ``query.star``; the table with query columns.
 
-    Rows of earlier queries keep their round and strategy.
+    Rows of earlier queries keep their round and strategy. ``again`` are rows that have a label and
+    come last.
     """
-    asked = pool.candidates[selection.chosen]
-    table = _with_query(particles, pool, selection, strategy)
+    asked = np.concatenate([pool.candidates[selection.chosen], again])
+    table = _with_query(particles, pool, selection, strategy, again)
     write_particles(folder / "particles.star", table)
     write_particles(folder / "query.star", table.take(asked))
     return table
@@ -52,8 +59,10 @@ def report_classes(particles: Particles, pool: Pool, chosen: Rows) -> dict[str, 
     return dict(sorted(counts.items()))
 
 
-def _with_query(particles: Particles, pool: Pool, selection: Selection, strategy: str) -> Particles:
-    asked = pool.candidates[selection.chosen]
+def _with_query(
+    particles: Particles, pool: Pool, selection: Selection, strategy: str, again: Rows
+) -> Particles:
+    asked = np.concatenate([pool.candidates[selection.chosen], again])
     rank = np.zeros(len(particles), dtype=int)
     rank[asked] = np.arange(1, len(asked) + 1)
     rounds = particles.number("halQueryRound", 0.0)
@@ -61,6 +70,7 @@ def _with_query(particles: Particles, pool: Pool, selection: Selection, strategy
     rounds[asked] = pool.round
     strategies = particles.text("halQueryStrategy", COLUMNS["halQueryStrategy"].empty)
     strategies[asked] = strategy
+    strategies[again] = ASKED_AGAIN
     columns: dict[str, list[str]] = {
         "halQueryRank": [str(value) for value in rank],
         "halQueryRound": [str(value) for value in rounds],

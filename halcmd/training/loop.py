@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 from halcmd.console import log, progress
 from halcmd.device import autocast
@@ -100,6 +101,12 @@ class Fit:
     history: dict[str, list[float]]
     validation_logits: NDArray[np.float32]
     temperature: float
+
+    @property
+    def validation_probabilities(self) -> NDArray[np.float64]:
+        """Calibrated, shape (n_validation, n_classes)."""
+        logits = self.validation_logits.astype(np.float64) / self.temperature
+        return np.asarray(softmax(logits, axis=1)) if len(logits) else logits
 
 
 def fit(

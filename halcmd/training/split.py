@@ -50,6 +50,7 @@ def split_for(
     *,
     preset: str,
     share: float | None,
+    n_folds: int | None = None,
     seed: int,
 ) -> Split:
     """The split of labelled particles that a preset makes.
@@ -66,6 +67,8 @@ def split_for(
         ``default``, ``paper`` or ``code``.
     share : float, optional
         To be held out; 0 = none. Default: a fifth, or a third in turn where labels are few.
+    n_folds : int, optional
+        Parts to be held out in turn, however many labels there are; ``share`` has no say then.
     seed : int
         Chooses, with ids and tomogram names.
     """
@@ -75,7 +78,7 @@ def split_for(
     ids, tomograms = particles.ids[rows], particles.tomograms[rows]
     held_in, by, count = np.full(len(rows), -1, dtype=np.intp), "none", 0
     if share != 0:
-        count = folds(preset, len(rows), share)
+        count = n_folds or folds(preset, len(rows), share)
         if count:
             held_in, by = deal_folds(
                 ids, labels=labels, tomograms=tomograms, count=count, seed=seed

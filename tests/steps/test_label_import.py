@@ -65,6 +65,7 @@ def test_labels_by_id_go_to_their_particles(tmp_path):
         "conflicting": 0,
         "changed": 0,
         "labels": {"junk": 1, "ribosome": 1},
+        "agreement": None,
     }
     written = read_particles([tmp_path / "particles.star"])
     assert written.labels.tolist() == result.particles.labels.tolist()

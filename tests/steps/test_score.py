@@ -44,6 +44,7 @@ PREDICTIONS = [
     "halEntropy",
     "halMargin",
     "rlnClassNumber",
+    "halUnfamiliar",
     "halModel",
     "halFeature",
 ]
@@ -284,7 +285,12 @@ def test_numbers_of_the_table_win_over_the_models(table, tmp_path, one):
 def test_a_pretrained_model_gives_embeddings_only(table, tmp_path):
     bare = model(tmp_path / "bare", classes={})
     after = scored(table, tmp_path / "job", bare)
-    assert after.table.labels == [*table.table.labels, "halModel", "halFeature"]
+    assert after.table.labels == [
+        *table.table.labels,
+        "halUnfamiliar",
+        "halModel",
+        "halFeature",
+    ]
     assert open_features(tmp_path / "job" / "embedding.npy").shape == (N, 16)
 
 
@@ -362,3 +368,26 @@ def test_a_disk_that_is_too_small_is_an_error_before_anything_is_done(
     assert ("features.npy" in error.value.found) == maps
     assert ("--maps" in error.value.hint) == maps
     assert not list((tmp_path / "b").iterdir())
+
+
+def test_unfamiliar_is_the_distance_to_the_labelled_particles(table, tmp_path, one):
+    labels = table.labels.copy()
+    labels[0] = "rod"
+    test = ["pool"] * N
+    test[0] = "test"
+    after = scored(
+        table.with_columns({"halLabel": labels, "halSplit": test}), tmp_path / "job", one
+    )
+    vectors = open_features(tmp_path / "job" / "embedding.npy").astype(np.float64)
+    known = [8, 10]  # rod and junk; skip is no class, and test rows are not looked at
+    for row, value in enumerate(after.number("halUnfamiliar")):
+        others = [np.linalg.norm(vectors[row] - vectors[k]) for k in known if k != row]
+        assert value == pytest.approx(min(others) / np.linalg.norm(vectors[row]), abs=2e-3)
+
+
+def test_without_labelled_particles_nothing_is_unfamiliar(table, tmp_path, one, caplog):
+    assert not scored(table, tmp_path / "1", one, only="unlabelled").has("halUnfamiliar")
+    assert "halUnfamiliar is left out" in caplog.text
+    before = scored(table, tmp_path / "2", one)
+    bare = before.with_columns({"halLabel": ["unlabelled"] * N})
+    assert not scored(bare, tmp_path / "3", one).has("halUnfamiliar"), "that of another run is gone"

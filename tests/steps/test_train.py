@@ -103,7 +103,7 @@ def test_it_writes_model_curves_and_the_same_rows(table, tmp_path):
     assert float(curves.column("halValidationLoss")[0]) > 0
     after = read_particles([tmp_path / "particles.star"])
     assert list(after.ids) == list(table.ids)
-    assert after.table.labels == table.table.labels
+    assert after.table.labels == [*table.table.labels, "halLabelProbability", "halSuspectedClass"]
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"model.safetensors", "training.star", "particles.star"}
 

@@ -107,6 +107,17 @@ def test_many_labels_are_split_once():
     assert not set(many.training.rows) & set(many.validation.rows)
 
 
+def test_many_labels_are_dealt_into_folds_when_asked():
+    labels = ["a", "b"] * 150
+    particles = table(labels, ["T"] * 300)
+    found = split_for(
+        particles, np.arange(300), {"a": 1, "b": 2}, preset="default", share=None, n_folds=4, seed=0
+    )
+    assert found.n_folds == 4
+    assert len(found.training) == 300
+    assert np.bincount(found.held_in).tolist() == [75] * 4
+
+
 def test_no_validation_is_none_with_few_and_with_many():
     for count in (60, 300):
         none = split(count, share=0.0)
