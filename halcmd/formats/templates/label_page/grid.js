@@ -56,8 +56,12 @@ function showGrid() {
   cells.forEach((cell, place) => {
     cell.hidden = !there.has(place);
     cell.classList.toggle("current", place === state.current);
-    cell.setAttribute("aria-selected", String(chosen.has(place)));
-    paintChip(cell.lastChild, labelOf(place));
+    const selected = String(chosen.has(place));
+    if (cell.getAttribute("aria-selected") !== selected) cell.setAttribute("aria-selected", selected);
+    const name = labelOf(place);
+    if (cell.dataset.label === name) return;
+    cell.dataset.label = name;
+    paintChip(cell.lastChild, name);
   });
   byId("selected").textContent = chosen.size ? `Label the ${chosen.size} selected` : "Label the outlined particle";
 }

@@ -18,7 +18,8 @@ function withControl(event) {
 
 function onKey(event) {
   if (event.altKey || document.querySelector("dialog[open]")) return;
-  const { target } = event;
+  // What was in a dialog may keep the focus for a moment after it has closed.
+  const target = event.target.closest("dialog") ? document.body : event.target;
   if (target.matches("input[type=text]")) {
     if (event.key === "Escape") target.blur();
     return;
