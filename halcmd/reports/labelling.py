@@ -13,6 +13,7 @@ from halcmd import __version__
 from halcmd.console import log
 from halcmd.errors import DataError, InputError, OptionError, first_few
 from halcmd.formats.label_page import write_label_page
+from halcmd.label_quality import ASKED_AGAIN
 from halcmd.particles import (
     JUNK,
     LABEL,
@@ -168,6 +169,7 @@ def _data(table: Particles, asked: Rows, boxes: Boxes, settings: PageSettings) -
         "title": f"Label {plural(len(asked), 'particle')}",
         "query": hashlib.sha256(named.encode()).hexdigest()[:32],
         "strategy": str(table.text("halQueryStrategy", "none")[asked[0]]),
+        "relabels": bool((table.text("halQueryStrategy", "none")[asked] == ASKED_AGAIN).any()),
         "round": str(table.text("halQueryRound", "0")[asked[0]]),
         "version": __version__,
         "rules": {"pattern": LABEL.pattern, "never": sorted({*NO_LABELS, *_RESERVED})},

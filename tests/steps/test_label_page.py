@@ -170,6 +170,29 @@ def test_fifty_labels_by_keys_and_back(tmp_path: Path, visit: Callable[..., Any]
         assert list(sources).count("Ann_Otator") == ASKED
 
 
+@pytest.mark.parametrize("again", [False, True])
+def test_the_command_takes_new_answers_where_some_are_asked_again(
+    tmp_path: Path, visit: Callable[..., Any], again: bool
+) -> None:
+    suspects = ["ribosome" if again and n < 2 else "none" for n in range(ASKED + LABELLED)]
+    doubts = ["0.1" if name != "none" else "nan" for name in suspects]
+    particles = table(tmp_path, halSuspectedClass=suspects, halLabelProbability=doubts)
+    query(
+        particles,
+        tmp_path / "Query",
+        strategy="random",
+        n=10,
+        settings=QuerySettings(),
+        relabel_fraction=0.2,
+        page=PageSettings(),
+    )
+    page = visit(tmp_path / "Query/labels.html")
+    press(page, "1", "w")
+    command = page.locator("#command").inner_text()
+    assert command.startswith("halcmd label-import --i ")
+    assert ("--relabel" in command) == again
+
+
 def test_several_are_labelled_in_the_grid(tmp_path: Path, visit: Callable[..., Any]) -> None:
     page = visit(asked(tmp_path, table(tmp_path)))
     press(page, "g", "ArrowRight", "Space", "ArrowRight", "ArrowRight", "Space", "2")

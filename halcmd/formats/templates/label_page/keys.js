@@ -171,7 +171,8 @@ function openSave() {
 
 function showCommand() {
   const job = DATA.table.replace(/particles\.star$/, "");
-  byId("command").textContent = `halcmd label-import --i ${job}particles.star --labels ${fileName(".csv")} --o Label/`;
+  const again = DATA.relabels ? " --relabel" : "";
+  byId("command").textContent = `halcmd label-import --i ${job}particles.star --labels ${fileName(".csv")}${again} --o Label/`;
 }
 
 function save(ending) {
