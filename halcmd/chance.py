@@ -26,9 +26,10 @@ def keyed_uniform(seed: int, purpose: str, ids: Iterable[str]) -> np.ndarray:
         Sort by it for a random order that survives reordering of the table.
     """
     start = blake2b(f"{seed}\x1f{purpose}\x1f".encode(), digest_size=8)
-    numbers = []
-    for name in ids:
+
+    def number(name: str) -> int:
         digest = start.copy()
         digest.update(name.encode())
-        numbers.append(int.from_bytes(digest.digest(), "little") >> 11)
-    return np.array(numbers, dtype=np.float64) * 2.0**-53
+        return int.from_bytes(digest.digest(), "little") >> 11
+
+    return np.fromiter(map(number, ids), dtype=np.float64) * 2.0**-53

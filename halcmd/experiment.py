@@ -106,6 +106,8 @@ def read_results(path: Path) -> dict[Key, dict[str, Any]]:
     """Lines of results.jsonl by strategy, seed and round; one that is cut off is left out."""
     found = {}
     for text in read_lines(path) if path.exists() else []:
+        if not text:
+            continue
         try:
             line = json.loads(text)
         except json.JSONDecodeError:

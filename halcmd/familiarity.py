@@ -8,7 +8,7 @@ confidence than any known particle (examples/benchmark_labels.py).
 import numpy as np
 from numpy.typing import NDArray
 
-from halcmd.particles import Particles
+from halcmd.particles import NOT_TRAINED, UNLABELLED, Particles
 
 _AT_ONCE = 4096  # embeddings; with 1,000 labelled particles 16 MB of distances
 
@@ -17,7 +17,16 @@ Rows = NDArray[np.intp]
 
 def known_places(particles: Particles, rows: Rows) -> Rows:
     """Places among these rows of the particles of a known class: labelled, of the pool."""
-    is_known = particles.is_trainable & ~particles.is_test
+    # one after the other, so that no text of a million rows is kept
+    labels, splits = particles.each("halLabel", UNLABELLED), particles.each("halSplit", "pool")
+    is_known = np.fromiter(
+        (
+            label != UNLABELLED and label not in NOT_TRAINED and split != "test"
+            for label, split in zip(labels, splits, strict=True)
+        ),
+        dtype=bool,
+        count=len(particles),
+    )
     return np.flatnonzero(is_known[rows])
 
 

@@ -88,6 +88,14 @@ def test_steps_that_cannot_be_shared_say_so(monkeypatch, in_tmp, words):
     assert not (in_tmp / "S").exists()
 
 
+@pytest.fixture
+def heeded():
+    """SIGINT as Python has it, also where these tests run in the background of a shell."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def interrupted(signals: int, *, let_through: bool) -> str:
     """How far a block that is interrupted so often comes."""
     done = ""
@@ -100,12 +108,14 @@ def interrupted(signals: int, *, let_through: bool) -> str:
     return done
 
 
+@pytest.mark.usefixtures("heeded")
 def test_the_second_signal_does_not_wait():
     with pytest.raises(KeyboardInterrupt):
         interrupted(2, let_through=False)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+@pytest.mark.usefixtures("heeded")
 def test_a_signal_waits_until_it_is_let_through_and_none_is_made_up():
     assert interrupted(1, let_through=False) == "s"
     assert interrupted(0, let_through=True) == ""

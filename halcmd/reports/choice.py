@@ -1,5 +1,6 @@
 """Which particles are shown: some for the map, the most and the least certain as slices."""
 
+from collections.abc import Iterable
 from heapq import nsmallest
 from itertools import zip_longest
 
@@ -11,14 +12,12 @@ from halcmd.chance import keyed_uniform
 Rows = NDArray[np.intp]
 
 
-def for_map(
-    ids: NDArray[np.object_], is_labelled: NDArray[np.bool_], count: int, seed: int
-) -> Rows:
+def for_map(ids: Iterable[str], is_labelled: NDArray[np.bool_], count: int, seed: int) -> Rows:
     """At most ``count`` particles, labelled ones first, the same whatever the order of the table.
 
     Parameters
     ----------
-    ids : ndarray of str, shape (n,)
+    ids : iterable of n str
         halParticleId.
     is_labelled : ndarray of bool, shape (n,)
     count : int
@@ -34,13 +33,13 @@ def for_map(
 
 
 def extremes(
-    ids: NDArray[np.object_], probabilities: NDArray[np.float64], count: int
+    ids: NDArray[np.object_ | np.bytes_], probabilities: NDArray[np.float64], count: int
 ) -> tuple[Rows, Rows]:
     """The most and the least certain particles, at most ``count`` of each, none of them twice.
 
     Parameters
     ----------
-    ids : ndarray of str, shape (n,)
+    ids : ndarray of str or bytes, shape (n,)
         halParticleId; settles ties.
     probabilities : ndarray, shape (n, n_classes)
         A particle is as certain as the probability of its likeliest class.

@@ -44,7 +44,7 @@ def test_each_output_is_in_the_way(tmp_path, name):
         relion_job.check_free(tmp_path)
     assert error.value.found == name
     assert "--overwrite" in str(error.value.hint)
-    assert ("--resume" in str(error.value.hint)) == (name in relion_job.CHECKPOINTS)
+    assert ("--resume" in str(error.value.hint)) == (name in relion_job.RESUMABLE)
 
 
 def test_what_relion_writes_is_not_in_the_way(tmp_path):
