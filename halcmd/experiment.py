@@ -50,6 +50,14 @@ class Experiment:
     seed: int
 
 
+def in_words(training: Training) -> str:
+    """What is special of a training, for the report."""
+    changes = {name: value for name, value in training.changes.items() if value is not None}
+    said = [f"{name.replace('_', ' ')} {value}" for name, value in changes.items()]
+    start = [f"from {training.init_model}"] if training.init_model else []
+    return ", ".join([f"preset {training.preset}", *said, *start])
+
+
 def table_of_seed(known: Particles, experiment: Experiment, seed: int) -> tuple[Particles, Labels]:
     """Particles of a seed, unlabelled, with their split; and their true labels."""
     table = known

@@ -62,6 +62,24 @@ def area(labels: Sequence[float], values: Floats, *, log: bool = False) -> Float
     return np.asarray(np.trapezoid(values, axis, axis=-1) / (axis[-1] - axis[0]))
 
 
+def mean_and_sd(values: Floats) -> tuple[Floats, Floats, NDArray[np.intp]]:
+    """Mean, standard deviation and number of what is not NaN along the first axis."""
+    known = ~np.isnan(values)
+    count = known.sum(axis=0)
+    blank = np.full(np.shape(count), np.nan)
+    mean = np.divide(np.where(known, values, 0.0).sum(axis=0), count, out=blank, where=count > 0)
+    squares = np.where(known, (values - mean) ** 2, 0.0).sum(axis=0)
+    variance = np.divide(squares, count - 1, out=np.full_like(mean, np.nan), where=count > 1)
+    return mean, np.sqrt(variance), count
+
+
+def band(values: Floats) -> tuple[Floats, Floats]:
+    """Mean over the seeds and half of its 95 % interval (Student's t; 0 for a single seed)."""
+    mean, sd, count = mean_and_sd(values)
+    quantile = stats.t.ppf((1 + CONFIDENCE) / 2, np.maximum(count - 1, 1))
+    return mean, np.where(count > 1, quantile * sd / np.sqrt(np.maximum(count, 1)), 0.0)
+
+
 def labels_to_reach(labels: Sequence[float], values: Floats, target: float) -> float:
     """Labels at which a curve reaches the target; infinity where it never does (censored).
 
@@ -72,19 +90,23 @@ def labels_to_reach(labels: Sequence[float], values: Floats, target: float) -> f
     labels : sequence of float, length n_points
         Rising.
     values : ndarray, shape (n_points,)
-        The mean over seeds.
+        The mean over seeds; NaN = not known, left out.
     target : float
         In units of the values.
     """
-    smooth = np.asarray(isotonic_regression(np.asarray(values, dtype=float)))
+    is_known = ~np.isnan(values)
+    if not is_known.any():
+        return float("inf")
+    at = np.asarray(labels, dtype=float)[is_known]
+    smooth = np.asarray(isotonic_regression(np.asarray(values, dtype=float)[is_known]))
     reached = np.flatnonzero(smooth >= target)
     if not len(reached):
         return float("inf")
     first = int(reached[0])
     if first == 0:
-        return float(labels[0])
+        return float(at[0])
     share = (target - smooth[first - 1]) / (smooth[first] - smooth[first - 1])
-    return float(labels[first - 1] + share * (labels[first] - labels[first - 1]))
+    return float(at[first - 1] + share * (at[first] - at[first - 1]))
 
 
 def difference(ours: Floats, reference: Floats, *, seed: int = 0) -> Difference:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from halcmd.errors import OptionError
 
-# All but the last three are in Du et al. 2021; "uncertainty" there may be any of the first.
+# Those of Du et al. 2021 beside random; their "uncertainty" may be either of the first two.
 RIVALS = ("entropy", "margin", "coreset", "bald", "bgal", "ee-bmal", "vaal", "badge")
 
 

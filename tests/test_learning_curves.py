@@ -6,11 +6,13 @@ from scipy import stats
 
 from halcmd.learning_curves import (
     area,
+    band,
     checkpoints,
     difference,
     holm,
     in_words,
     labels_to_reach,
+    mean_and_sd,
     mean_ranks,
     penalties,
 )
@@ -33,6 +35,18 @@ def test_labels_to_reach_a_target() -> None:
     assert labels_to_reach(labels, np.array([0.5, 0.7, 0.9, 0.95]), 0.96) == np.inf
     # a lucky point is evened out: 0.8 and 0.6 become 0.7 each
     assert labels_to_reach(labels, np.array([0.5, 0.8, 0.6, 0.9]), 0.75) == pytest.approx(32.5)
+
+
+def test_what_is_not_known_is_left_out() -> None:
+    labels = [10, 20, 30, 40]
+    assert labels_to_reach(labels, np.array([0.5, np.nan, 0.9, 0.95]), 0.7) == pytest.approx(20)
+    assert labels_to_reach(labels, np.full(4, np.nan), 0.7) == np.inf
+    values = np.array([[0.2, np.nan, 0.4], [0.4, np.nan, np.nan]])
+    mean, sd, count = mean_and_sd(values)
+    np.testing.assert_allclose(mean, [0.3, np.nan, 0.4])
+    np.testing.assert_allclose(sd, [np.sqrt(0.02), np.nan, np.nan])
+    assert count.tolist() == [2, 0, 1]
+    np.testing.assert_allclose(band(values)[1], [stats.t.ppf(0.975, 1) * 0.1, 0.0, 0.0])
 
 
 def test_differences_of_pairs_are_wilcoxons() -> None:

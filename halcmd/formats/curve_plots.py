@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from halcmd.formats.plots import new_figure, save_figure
 
@@ -24,7 +23,7 @@ _DASHES = ("-", "--", "-.", ":")
 def plot_curves(
     path: Path,
     labels: Sequence[int],
-    curves: Mapping[str, Mapping[str, Floats]],
+    curves: Mapping[str, Mapping[str, tuple[Floats, Floats]]],
     ceiling: Mapping[str, float],
 ) -> None:
     """Learning curves as a PNG, a panel for each measure.
@@ -35,18 +34,17 @@ def plot_curves(
         The PNG file to write.
     labels : sequence of int
         At each point.
-    curves : mapping of str to mapping of str to ndarray, shape (n_seeds, n_points)
-        Measure -> strategy -> values; the band is the 95 % interval of the mean.
+    curves : mapping of str to mapping of str to (ndarray, ndarray), each of shape (n_points,)
+        Measure -> strategy -> mean, and half the width of the band around it.
     ceiling : mapping of str to float
         Measure -> full supervision.
     """
     figure = new_figure(9.6, 7.6)
     grid = figure.subplots(2, 2, sharex=True)
     for axes, (measure, of_strategies) in zip(grid.flat, curves.items(), strict=False):
-        for place, (name, values) in enumerate(of_strategies.items()):
+        for place, (name, (mean, half)) in enumerate(of_strategies.items()):
             colour = _COLOURS[place % len(_COLOURS)]
             dash = _DASHES[place // len(_COLOURS) % len(_DASHES)]
-            mean, half = _mean_and_half(values)
             axes.plot(labels, mean, dash, color=colour, label=name, marker="o", markersize=3)
             axes.fill_between(labels, mean - half, mean + half, color=colour, alpha=0.15, lw=0)
         if np.isfinite(ceiling[measure]):
@@ -83,15 +81,3 @@ def plot_penalties(path: Path, beaten: Floats, names: Sequence[str]) -> None:
         colour = "white" if value > 0.6 else "black"
         axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=8, color=colour)
     save_figure(figure, path)
-
-
-def _mean_and_half(values: Floats) -> tuple[Floats, Floats]:
-    """Mean over the seeds, and half of its 95 % interval (0 for a single seed)."""
-    known = ~np.isnan(values)
-    count = known.sum(axis=0)
-    total = np.where(known, values, 0.0).sum(axis=0)
-    mean = np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0)
-    squares = np.where(known, (values - mean) ** 2, 0.0).sum(axis=0)
-    variance = np.divide(squares, count - 1, out=np.zeros(len(total)), where=count > 1)
-    spread = np.sqrt(variance / np.maximum(count, 1))
-    return mean, spread * np.where(count > 1, stats.t.ppf(0.975, np.maximum(count - 1, 1)), 0.0)

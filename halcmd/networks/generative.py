@@ -134,6 +134,15 @@ def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
     return each.sum(dim=1).mean()
 
 
+def descend(loss: Tensor, *optimisers: torch.optim.Optimizer) -> None:
+    """One step of these optimisers down the loss."""
+    for optimiser in optimisers:
+        optimiser.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    for optimiser in optimisers:
+        optimiser.step()
+
+
 def initialise(module: nn.Module, generator: torch.Generator) -> None:
     """Draw all weights anew, on the CPU, from this generator alone."""
     for each in module.modules():

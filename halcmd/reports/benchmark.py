@@ -14,12 +14,13 @@ from halcmd.formats.star import Star, Table, text_of, write_star
 from halcmd.learning_curves import (
     Difference,
     area,
+    band,
     checkpoints,
     in_words,
     labels_to_reach,
+    mean_and_sd,
     penalties,
 )
-from halcmd.protocols import Protocol
 from halcmd.reports.findings import MEASURES, RANDOM, Findings, compared, ranks_over_seeds
 
 TARGETS = (0.90, 0.95, 0.97, 0.99)
@@ -33,17 +34,18 @@ _HOW_TO_READ = (
 Floats = NDArray[np.float64]
 
 
-def write_benchmark_report(
-    folder: Path, findings: Findings, *, protocol: Protocol, seed: int
-) -> None:
+def write_benchmark_report(folder: Path, findings: Findings, *, training: str, seed: int) -> None:
     """Write curves.star, curves.png, penalty.png and report.html; say the gist in the log."""
     main = compared(findings, _MAIN)
     write_star(folder / "curves.star", Star((_points(findings), *_summaries(findings))))
     plot_curves(
         folder / "curves.png",
         findings.labels,
-        {measure: findings.curves[measure] for measure in MEASURES},
-        {measure: float(np.nanmean(findings.ceiling[measure])) for measure in MEASURES},
+        {
+            measure: {name: band(values) for name, values in findings.curves[measure].items()}
+            for measure in MEASURES
+        },
+        {measure: findings.full(measure) for measure in MEASURES},
     )
     beaten = _penalties(findings)
     plot_penalties(folder / "penalty.png", beaten, findings.strategies)
@@ -51,7 +53,7 @@ def write_benchmark_report(
         folder / "report.html",
         title="Benchmark of strategies",
         summary=_gist(findings, main),
-        facts=_facts(findings, protocol),
+        facts=_facts(findings, training),
         pictures=[
             Picture(
                 folder / "curves.png",
@@ -79,7 +81,7 @@ def write_benchmark_report(
 
 def _gist(findings: Findings, main: Mapping[str, tuple[Difference, float]]) -> str:
     better = [name for name, (found, p) in main.items() if in_words(found, p) == "better"]
-    full = float(np.nanmean(findings.ceiling[_MAIN]))
+    full = findings.full(_MAIN)
     said = (
         f"better than random choice: {', '.join(better)}"
         if better
@@ -92,19 +94,21 @@ def _gist(findings: Findings, main: Mapping[str, tuple[Difference, float]]) -> s
     )
 
 
-def _facts(findings: Findings, protocol: Protocol) -> dict[str, str]:
+def _facts(findings: Findings, training: str) -> dict[str, str]:
     return {
         "strategies": ", ".join(findings.strategies),
         "labels": ", ".join(f"{n:,}" for n in findings.labels),
         "seeds": ", ".join(map(str, findings.seeds)),
-        "training": f"preset {protocol.train}"
-        + (f", {protocol.steps:,} steps" if protocol.steps else ""),
+        "training": training,
+        "seconds of a query": ", ".join(
+            f"{name} {seconds:.1f}" for name, seconds in findings.seconds.items()
+        ),
         "tables": _HOW_TO_READ,
     }
 
 
 def _listing(findings: Findings, measure: str) -> Listing:
-    ceiling = float(np.nanmean(findings.ceiling[measure]))
+    ceiling = findings.full(measure)
     pairs = compared(findings, measure)
     random = findings.mean(measure, RANDOM) if RANDOM in findings.strategies else None
     ranks, _, _ = ranks_over_seeds(findings, measure)
@@ -160,9 +164,9 @@ def _points(findings: Findings) -> Table:
     for measure in MEASURES:
         title = "".join(word.capitalize() for word in measure.split("_"))
         values = [findings.curves[measure][name] for name in findings.strategies]
-        with np.errstate(all="ignore"):
-            means = np.concatenate([np.nanmean(each, axis=0) for each in values])
-            spreads = np.concatenate([_spread(each) for each in values])
+        means, spreads, _ = (
+            np.concatenate(each) for each in zip(*map(mean_and_sd, values), strict=True)
+        )
         columns[f"hal{title}"] = text_of(means, 4)
         columns[f"hal{title}Sd"] = text_of(spreads, 4)
     return Table.from_columns("curves", columns)
@@ -190,9 +194,3 @@ def _penalties(findings: Findings) -> Floats:
     mean = findings.mean(_MAIN, RANDOM)
     points = checkpoints(findings.labels, mean, float(mean[-1]))
     return penalties(curves, points)
-
-
-def _spread(values: Floats) -> Floats:
-    if len(values) < 2:
-        return np.full(values.shape[1], np.nan)
-    return np.asarray(np.nanstd(values, axis=0, ddof=1))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from halcmd.learning_curves import Difference, area, difference, holm, mean_ranks
+from halcmd.learning_curves import Difference, area, difference, holm, mean_and_sd, mean_ranks
 
 MEASURES = ("accuracy", "balanced_accuracy", "macro_f1", "rare_recall")
 RANDOM = "random"
@@ -42,10 +42,14 @@ class Findings:
     seconds: dict[str, float]
 
     def mean(self, measure: str, strategy: str) -> Floats:
-        """Mean curve over the seeds that have every point."""
+        """Mean curve over the seeds that have every point, else over what there is of each."""
         values = self.curves[measure][strategy]
         whole = ~np.isnan(values).any(axis=1)
-        return np.asarray(values[whole].mean(axis=0) if whole.any() else values[0])
+        return mean_and_sd(values[whole] if whole.any() else values)[0]
+
+    def full(self, measure: str) -> float:
+        """Mean over the seeds with all labels; NaN where none is there."""
+        return float(mean_and_sd(self.ceiling[measure])[0])
 
     def summary(self) -> dict[str, object]:
         """What ``--json`` prints."""
@@ -59,7 +63,7 @@ class Findings:
                 }
                 for name in self.strategies
             },
-            "full": {name: _number(float(np.nanmean(v))) for name, v in self.ceiling.items()},
+            "full": {measure: _number(self.full(measure)) for measure in MEASURES},
         }
 
 
@@ -73,9 +77,9 @@ def findings_of(lines: Sequence[Mapping[str, Any]]) -> Findings:
     seeds = tuple(sorted({line["seed"] for line in lines}))
     names = [line["strategy"] for line in lines]
     strategies = tuple(n for n in dict.fromkeys(sorted(names, key=_random_first)) if n not in _ENDS)
-    rounds = range(max(line["round"] for line in lines) + 1)
     at = {(line["strategy"], line["seed"], line["round"]): line for line in lines}
     curved = [line for line in lines if line["strategy"] != "full"]
+    rounds = sorted({line["round"] for line in curved})
     labels = [[line["labels"] for line in curved if line["round"] == number] for number in rounds]
     rare = _rare(lines)
 

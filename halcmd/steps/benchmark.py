@@ -22,6 +22,7 @@ from halcmd.experiment import (
     assessed,
     fingerprint,
     first_labels,
+    in_words,
     read_results,
     table_of_seed,
 )
@@ -142,7 +143,8 @@ def benchmark(
     lines = read_results(folder / RESULTS)
     _write(folder / RESULTS, lines)
     findings = findings_of([lines[key] for key in sorted(lines)])
-    write_benchmark_report(folder, findings, protocol=protocol, seed=seed)
+    if findings.strategies:
+        write_benchmark_report(folder, findings, training=in_words(training), seed=seed)
     write_particles(folder / "particles.star", particles)
     if failed:
         raise HalcmdError(

@@ -1,7 +1,7 @@
 """Choose the particles to label next."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,9 +139,9 @@ def query(
     excluded = read_ids(exclude) if exclude is not None else set()
     again = labels_to_ask_again(particles, n, relabel_fraction, excluded)
     n -= len(again)
-    candidates = _candidates(particles, exclude, max_candidates, seed) if n else _NONE
+    candidates = _candidates(particles, excluded, exclude, max_candidates, seed) if n else _NONE
     limits = limits or Limits()
-    needs: frozenset[str] = module.NEEDS
+    needs: frozenset[str] = module.NEEDS if n else frozenset()
     if stochastic and not module.RANKS:
         raise OptionError(
             f"--stochastic has no meaning for strategy {strategy}",
@@ -162,8 +162,6 @@ def query(
         seed=seed,
         round=_round(particles),
     )
-    if not n:
-        needs = frozenset()
     _check_answers(particles, pool, strategy, needs)
     with _filler(particles, pool, needs, folder, scored, model, settings, batch) as filled:
         planned(
@@ -183,10 +181,10 @@ def query(
     if montage:
         draw_montage(table.take(asked), folder, strategy)
     has_page = page is not None and label_page(folder, table, asked, page)
-    where = f"{folder / 'query.csv'} (last column)"
-    if has_page:
-        where = f"{folder / 'labels.html'} (in a browser), or {where}"
-    log.info(f"label them in {where}, then halcmd label-import")
+    ways = [f"{folder / 'labels.html'} (in a browser)"] if has_page else []
+    ways += [f"{folder / 'query.csv'} (last column)"] if "csv" in hand_off else []
+    if ways:
+        log.info(f"label them in {', or '.join(ways)}, then halcmd label-import")
     return QueryResult(table, asked, strategy, len(pool), len(answered), counts)
 
 
@@ -244,11 +242,12 @@ def _check_stop(rule: str | None, labels: int) -> None:
         raise NothingToQuery(f"the stop rule is met: {labels:,} labels", found=rule)
 
 
-def _candidates(particles: Particles, exclude: Path | None, most: int | None, seed: int) -> Rows:
+def _candidates(
+    particles: Particles, ids: Collection[str], exclude: Path | None, most: int | None, seed: int
+) -> Rows:
     """Rows that may be asked for."""
     is_open = ~particles.is_answered & ~particles.is_test
     if exclude is not None:
-        ids = read_ids(exclude)
         is_excluded = np.array([name in ids for name in particles.ids])
         if not is_excluded.any():
             log.warning(f"{exclude} excludes nothing: none of its particles is in the table")

@@ -51,16 +51,17 @@ def select(pool: Pool, n: int, settings: QuerySettings) -> Selection:
             return int(np.where(nearest >= 0, lengths, -1.0).argmax())
         return draw(nearest)
 
-    chosen, squared = one_after_another(
+    basket = pool.basket(n)
+    squared = one_after_another(
         pool,
-        n,
+        basket,
         np.full(len(pool), np.inf, dtype=vectors.dtype),
         lambda place: gradient_distances(errors, vectors, lengths, place),
         following,
     )
     in_place = np.empty(len(pool))
     in_place[pool.order] = lengths
-    return Selection(chosen, np.where(np.isinf(squared), in_place, squared))
+    return Selection(basket.content(), np.where(np.isinf(squared), in_place, squared))
 
 
 def errors_of(probabilities: Floats) -> Vectors:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from halcmd.strategies.entropy import entropy
-from halcmd.strategies.options import own
+from halcmd.strategies.options import options_of, own
 from halcmd.strategies.pool import Floats, Passes, Pool, QuerySettings, Rows, Selection
 
 NEEDS = frozenset({"passes"})
@@ -50,8 +50,7 @@ def select(pool: Pool, n: int, settings: QuerySettings) -> Selection:
     Gal, Islam & Ghahramani 2017 (1703.02910). Du et al. 2021 do not say which acquisition they
     compare with.
     """
-    options = settings.options or Options()
-    assert isinstance(options, Options)
+    options = options_of(settings.options, Options)
     assert pool.passes is not None
     score = np.empty(len(pool))
     order = pool.order

@@ -15,12 +15,13 @@ from halcmd.networks.generative import (
     Encoder,
     Generator,
     Judge,
+    descend,
     divergence,
     initialise,
     sampled,
 )
 from halcmd.strategies import bald
-from halcmd.strategies.options import own
+from halcmd.strategies.options import options_of, own
 from halcmd.strategies.pool import Passes, Pool, QuerySettings, Rows, Selection
 from halcmd.strategies.volumes import pieces, volumes_of
 from halcmd.training.run import Compute, seeded
@@ -74,8 +75,7 @@ def select(pool: Pool, n: int, settings: QuerySettings) -> Selection:
     dropout). Not defined there for volumes: networks, Adam instead of Adadelta and the number of
     steps are this program's.
     """
-    options = settings.options or Options()
-    assert isinstance(options, Options)
+    options = options_of(settings.options, Options)
     assert pool.labels is not None
     score = np.full(len(pool), np.nan)
     known = pool.labels >= 0
@@ -120,17 +120,13 @@ def _trained(
             real = boxes[torch.from_numpy(chosen)].to(device)
             classes = torch.from_numpy(labels[chosen]).to(device)
             near, free, spread = _made(encoder, maker, real, classes, noise)
-            _step(
-                (optimisers[encoder], optimisers[maker]),
-                _maker_loss(judge, classifier, (real, near, free), classes) + spread,
-            )
+            deceived = _maker_loss(judge, classifier, (real, near, free), classes)
+            descend(deceived + spread, optimisers[encoder], optimisers[maker])
             near, free = near.detach(), free.detach()
-            _step((optimisers[judge],), _judge_loss(judge, real, near, free))
+            descend(_judge_loss(judge, real, near, free), optimisers[judge])
             logits = [classifier(volumes) for volumes in (real, near, free)]
-            _step(
-                (optimisers[classifier],),
-                torch.stack([F.cross_entropy(each, classes) for each in logits]).sum(),
-            )
+            told_apart = torch.stack([F.cross_entropy(each, classes) for each in logits]).sum()
+            descend(told_apart, optimisers[classifier])
             right += 0.05 * (float((logits[0].argmax(1) == classes).float().mean()) - right)
             advance(1)
     log.info(f"classifier with generated particles: right in {100 * right:.0f} % of what it learnt")
@@ -205,11 +201,3 @@ def _balanced(labels: Rows, size: int, rng: np.random.Generator) -> Rows:
     counts = np.bincount(labels)
     weights = 1.0 / counts[labels]
     return rng.choice(len(labels), size, p=weights / weights.sum()).astype(np.intp)
-
-
-def _step(optimisers: tuple[torch.optim.Optimizer, ...], loss: Tensor) -> None:
-    for optimiser in optimisers:
-        optimiser.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    for optimiser in optimisers:
-        optimiser.step()

@@ -7,7 +7,7 @@ import numpy as np
 from halcmd.strategies.clusters import cluster, take_in_turn
 from halcmd.strategies.margin import margin
 from halcmd.strategies.one_by_one import vectors_of
-from halcmd.strategies.options import own
+from halcmd.strategies.options import options_of, own
 from halcmd.strategies.pool import Pool, QuerySettings, Selection, highest
 
 NEEDS = frozenset({"probabilities", "embeddings"})
@@ -47,8 +47,7 @@ def select(pool: Pool, n: int, settings: QuerySettings) -> Selection:
     particles do not allow; here they are of k-means. There the particle of a cluster is drawn, here
     it is the one with the smallest margin.
     """
-    options = settings.options or Options()
-    assert isinstance(options, Options)
+    options = options_of(settings.options, Options)
     assert pool.probabilities is not None
     score = 1.0 - margin(pool.probabilities)
     ranking = highest(score, len(pool), pool.keys)

@@ -49,7 +49,8 @@ def select(pool: Pool, n: int, settings: QuerySettings) -> Selection:
     nearest = nearest_of(vectors, labelled - middle)
     rng = np.random.default_rng(pool.seed_of("draw"))
     following = drawn(rng, power=pool.power / 2) if pool.power else farthest
-    chosen, squared = one_after_another(
-        pool, n, nearest, lambda place: squared_distances(vectors, lengths, place), following
+    basket = pool.basket(n)
+    squared = one_after_another(
+        pool, basket, nearest, lambda place: squared_distances(vectors, lengths, place), following
     )
-    return Selection(chosen, np.sqrt(np.maximum(squared, 0.0)))
+    return Selection(basket.content(), np.sqrt(np.maximum(squared, 0.0)))

@@ -7,7 +7,7 @@ import numpy as np
 from halcmd.strategies.clusters import cluster
 from halcmd.strategies.margin import margin
 from halcmd.strategies.one_by_one import vectors_of
-from halcmd.strategies.options import own
+from halcmd.strategies.options import options_of, own
 from halcmd.strategies.pool import Pool, QuerySettings, Rows, Selection, highest
 
 NEEDS = frozenset({"probabilities", "embeddings", "passes"})
@@ -50,8 +50,7 @@ def select(pool: Pool, n: int, settings: QuerySettings) -> Selection:
     ----------
     Gupte et al. 2024 (2401.14555).
     """
-    options = settings.options or Options()
-    assert isinstance(options, Options)
+    options = options_of(settings.options, Options)
     assert pool.probabilities is not None
     differing = _differing(pool, options)
     score = (differing + 1.0 - margin(pool.probabilities)) / options.samples

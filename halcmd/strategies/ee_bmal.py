@@ -12,8 +12,15 @@ from halcmd.chance import generator
 from halcmd.device import torch_generator
 from halcmd.strategies.entropy import entropy
 from halcmd.strategies.limits import Basket
-from halcmd.strategies.one_by_one import Vectors, nearest_of, vectors_of
-from halcmd.strategies.options import own
+from halcmd.strategies.one_by_one import (
+    Vectors,
+    farthest,
+    nearest_of,
+    one_after_another,
+    squared_distances,
+    vectors_of,
+)
+from halcmd.strategies.options import options_of, own
 from halcmd.strategies.pool import Floats, Pool, QuerySettings, Rows, Selection, highest
 
 NEEDS = frozenset({"probabilities", "embeddings", "answers", "labels"})
@@ -67,8 +74,7 @@ def select(pool: Pool, n: int, settings: QuerySettings) -> Selection:
     Yin et al. 2017 (ICDM, 10.1109/ICDM.2017.67); no code is public, and the abstract and Du et al.
     2021 describe it differently. This is a reading of it, not a reproduction.
     """
-    options = settings.options or Options()
-    assert isinstance(options, Options)
+    options = options_of(settings.options, Options)
     assert pool.probabilities is not None
     assert pool.labels is not None
     basket = pool.basket(n)
@@ -206,17 +212,16 @@ def _explore_far(
     score: Floats,
 ) -> None:
     """Fill the basket with what is farthest from all labelled and taken."""
-    order = pool.order
-    units = project(vectors_of(pool, pool.candidates[order]))
-    taken = np.array(basket.new, dtype=np.intp)
-    is_open = ~np.isin(order, taken)
-    nearest = nearest_of(units, np.concatenate([labelled, units[~is_open]]))
-    while is_open.any() and not basket.full:
-        place = int(np.where(is_open, nearest, -1.0).argmax())
-        is_open[place] = False
-        if basket.take(int(order[place])):
-            score[order[place]] = nearest[place]
-            nearest = np.minimum(nearest, 2.0 - 2.0 * (units @ units[place]))
+    units = project(vectors_of(pool, pool.candidates[pool.order]))
+    is_taken = np.isin(pool.order, basket.new)
+    nearest = nearest_of(units, np.concatenate([labelled, units[is_taken]]))
+    nearest[is_taken] = -1.0
+    ones, before = np.ones(len(units)), len(basket.new)
+    distances = one_after_another(
+        pool, basket, nearest, lambda place: squared_distances(units, ones, place), farthest
+    )
+    explored = basket.new[before:]
+    score[explored] = distances[explored]
 
 
 def _explore_random(

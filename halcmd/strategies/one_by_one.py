@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from halcmd.strategies.limits import Basket
 from halcmd.strategies.pool import Floats, Pool, Rows
 
 _CHUNK = 2**16
@@ -84,11 +85,11 @@ def nearest_of(vectors: Vectors, others: Vectors) -> Vectors:
 
 def one_after_another(
     pool: Pool,
-    n: int,
+    basket: Basket,
     nearest: Vectors,
     distances_to: Callable[[int], Vectors],
     following: Callable[[Vectors], int],
-) -> tuple[Rows, Floats]:
+) -> Floats:
     """Candidates chosen one by one; after each, every other's distance to its nearest is renewed.
 
     All arrays are in ``pool.order``.
@@ -96,11 +97,12 @@ def one_after_another(
     Parameters
     ----------
     pool : Pool
-        Its limits are kept.
-    n : int
-        How many.
+        Gives the order.
+    basket : Basket
+        Takes them, until it is full.
     nearest : ndarray, shape (n_candidates,)
-        Squared distance to the nearest one chosen before the query; changed in place.
+        Squared distance to the nearest one chosen before, -1 where a candidate is not to be taken;
+        changed in place.
     distances_to : function
         Place -> squared distances of all candidates to it.
     following : function
@@ -108,15 +110,13 @@ def one_after_another(
 
     Returns
     -------
-    chosen : ndarray of int
-        Positions among the candidates.
-    distance : ndarray, shape (n_candidates,), float64
-        Of those chosen, the squared distance when they were; of the others, the last one.
+    ndarray, shape (n_candidates,), float64
+        In the order of the candidates: of those chosen, the squared distance when they were; of the
+        others, the last one.
     """
-    basket = pool.basket(n)
-    is_open = np.ones(len(nearest), dtype=bool)
-    found = np.empty(len(nearest))
-    left = len(nearest)
+    is_open = nearest >= 0
+    found = nearest.astype(np.float64)
+    left = int(is_open.sum())
     while left and not basket.full:
         place = following(nearest)
         found[place] = nearest[place]
@@ -128,7 +128,7 @@ def one_after_another(
     found[is_open] = nearest[is_open]
     distance = np.empty(len(nearest))
     distance[pool.order] = found
-    return basket.content(), distance
+    return distance
 
 
 def farthest(nearest: Vectors) -> int:

@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 from halcmd.errors import OptionError, did_you_mean
+
+_Options = TypeVar("_Options")
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,15 @@ def described(module: ModuleType) -> dict[str, tuple[Any, Own]]:
     if options is None:
         return {}
     return {each.name: (each.default, each.metadata["own"]) for each in fields(options)}
+
+
+def options_of(given: object, kind: type[_Options]) -> _Options:
+    """The options that were given to a strategy, or its defaults."""
+    if given is None:
+        return kind()
+    if not isinstance(given, kind):
+        raise TypeError(f"{given} are options of another strategy")
+    return given
 
 
 def parse(module: ModuleType, strategy: str, texts: Sequence[str]) -> Any:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from halcmd.console import log
 from halcmd.strategies import margin, typiclust
-from halcmd.strategies.options import own
+from halcmd.strategies.options import options_of, own
 from halcmd.strategies.pool import Pool, QuerySettings, Selection
 
 NEEDS = frozenset({"embeddings"})
@@ -41,8 +41,7 @@ def select(pool: Pool, n: int, settings: QuerySettings) -> Selection:
     Doucet et al. 2024 (2403.03728): TypiClust, then margin. When to change is stated there per data
     set; four labels a class is this program's choice.
     """
-    options = settings.options or Options()
-    assert isinstance(options, Options)
+    options = options_of(settings.options, Options)
     probabilities = pool.probabilities
     if probabilities is None:
         log.info("no predictions in the table: typiclust chooses")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from halcmd.strategies.clusters import cluster, take_in_turn
 from halcmd.strategies.one_by_one import Vectors, vectors_of
-from halcmd.strategies.options import own
+from halcmd.strategies.options import options_of, own
 from halcmd.strategies.pool import Pool, QuerySettings, Rows, Selection
 
 NEEDS = frozenset({"embeddings"})
@@ -51,8 +51,7 @@ def select(pool: Pool, n: int, settings: QuerySettings) -> Selection:
     ----------
     Hacohen, Dekel & Weinshall 2022 (2202.02794).
     """
-    options = settings.options or Options()
-    assert isinstance(options, Options)
+    options = options_of(settings.options, Options)
     score = np.full(len(pool), np.nan)
     if not n:
         return Selection(np.empty(0, dtype=np.intp), score)

@@ -14,11 +14,12 @@ from halcmd.networks.generative import (
     Encoder,
     Generator,
     LatentJudge,
+    descend,
     divergence,
     initialise,
     sampled,
 )
-from halcmd.strategies.options import own
+from halcmd.strategies.options import options_of, own
 from halcmd.strategies.pool import Pool, QuerySettings, Selection
 from halcmd.strategies.volumes import pieces, volumes_of
 
@@ -70,8 +71,7 @@ def select(pool: Pool, n: int, settings: QuerySettings) -> Selection:
     autoencoder's loss are both sums per particle (there the mean over voxels and the sum over the
     latent, so that its beta depends on both sizes).
     """
-    options = settings.options or Options()
-    assert isinstance(options, Options)
+    options = options_of(settings.options, Options)
     device = settings.device or torch.device("cpu")
     score = np.zeros(len(pool))
     if not n or not len(pool):
@@ -112,13 +112,13 @@ def _trained(pool: Pool, options: Options, device: torch.device) -> tuple[Encode
                 for volumes in (labelled, unlabelled)
             ]
             loss = _coding_loss(encoder, decoder, adversary, torch.cat(sides), options, noise)
-            _step(coder, loss)
+            descend(loss, coder)
             with torch.no_grad():
                 mean, _ = encoder(torch.cat(sides))
             logits = adversary(mean)[:, 0]
             truth = torch.zeros_like(logits)
             truth[: len(sides[0])] = 1.0
-            _step(judge, F.binary_cross_entropy_with_logits(logits, truth))
+            descend(F.binary_cross_entropy_with_logits(logits, truth), judge)
             right = ((logits > 0) == (truth > 0.5)).float().mean()
             says_labelled += 0.05 * (float(right) - says_labelled)
             advance(1)
@@ -145,12 +145,6 @@ def _coding_loss(
         missed + options.beta * divergence(mean, log_variance) + options.adversary * deceived
     )
     return total
-
-
-def _step(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    optimiser.step()
 
 
 def _drawn(rng: np.random.Generator, count: int, size: int) -> NDArray[np.intp]:

@@ -146,6 +146,49 @@ def test_a_cell_that_fails_costs_itself_only(tmp_path, monkeypatch) -> None:
     assert {line["strategy"] for line in lines} == {"start", "full", "random", "margin"}
 
 
+def dies_after_a_round(chain, tell) -> None:
+    """Work of a process that is killed when the first round of a strategy is done."""
+
+    def told(facts) -> None:
+        tell(facts)
+        if chain.strategy == "margin":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    step._do(chain, told)
+
+
+def test_what_there_is_of_a_killed_experiment_is_shown(tmp_path, monkeypatch) -> None:
+    table, work = particles(tmp_path), step.run_in_processes
+
+    def with_deaths(tasks, _, **settings):
+        return work(tasks, dies_after_a_round, **settings)
+
+    monkeypatch.setattr(step, "run_in_processes", with_deaths)
+    with pytest.raises(HalcmdError, match="failed") as error:
+        run(tmp_path / "job", table, protocol=replace(SMALL, seeds=1))
+    assert "killed by signal 9" in str(error.value.found)
+    keys = {(line["strategy"], line["round"]) for line in lines_of(tmp_path / "job")}
+    assert ("margin", 1) in keys
+    assert ("margin", 2) not in keys
+    curves = read_star(tmp_path / "job/curves.star").table("curves")
+    accuracy = dict(
+        zip(
+            zip(curves.column("halStrategy"), curves.column("halLabels"), strict=True),
+            curves.column("halAccuracy"),
+            strict=True,
+        )
+    )
+    assert accuracy["margin", "12"] == "nan"
+    assert accuracy["margin", "9"] != "nan"
+
+
+def test_where_nothing_is_done_the_reason_is_said(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(step, "_do", None)
+    with pytest.raises(HalcmdError, match="failed"):
+        run(tmp_path / "job", particles(tmp_path), protocol=replace(SMALL, seeds=1))
+    assert not (tmp_path / "job/report.html").exists()
+
+
 def test_other_options_cannot_go_on_with_these_results(tmp_path) -> None:
     table = particles(tmp_path)
     few = replace(SMALL, seeds=1, strategies=("random",))

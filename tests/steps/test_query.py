@@ -339,3 +339,15 @@ def test_an_unknown_strategy_gets_a_suggestion(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="margn") as error:
         ask(scored(), tmp_path, "margn")
     assert "margin" in error.value.hint
+
+
+def test_the_last_line_names_only_what_was_written(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ask(bare(), tmp_path / "1")
+    assert "label them in" in caplog.text
+    assert "query.csv (last column)" in caplog.text
+    caplog.clear()
+    ask(bare(), tmp_path / "2", hand_off=())
+    assert "query.csv" not in caplog.text
+    assert not (tmp_path / "2/query.csv").exists()
