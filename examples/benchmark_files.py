@@ -238,7 +238,8 @@ def memory(folder: Path, divisor: int) -> None:
 
 def measure(command: Sequence[str], folder: Path | None = None) -> Cost:
     """Run a command to its end and look at its memory fifty times a second."""
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    paths = [str(Path(__file__).parents[1]), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
     resident = anonymous = 0.0
     with tempfile.TemporaryFile() as output:
         start = time.perf_counter()

@@ -11,24 +11,26 @@ Each result is a line of FILE (default: DIR/learner.jsonl); cells that are there
 again, so the script can be stopped and goes on where it was. --table only prints the tables of what
 is there. --small is a size for a test.
 
-All cells take some 20 hours on 2 cores; --variants, --pools, --shares and --seeds choose. With
---workers N, N cells run at a time, with a thread each.
+All cells take some 20 hours on 2 cores, and a quarter of one on a large GPU (--gpu 0 --workers 16);
+--variants, --pools, --shares and --seeds choose. With --workers N, N cells run at a time, each in a
+process with one thread.
 """
 
 import argparse
 import json
+import multiprocessing
 import os
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from typer.testing import CliRunner
 
+from halcmd.cli.app import app
 from halcmd.formats.star import read_star
 from halcmd.tables import read_particles, write_particles
 
@@ -70,8 +72,6 @@ MEASURES = ("accuracy", "balanced_accuracy", "macro_f1")
 # Below this, train deals the labels in folds for calibration and then fits all of them. Only the
 # last of these fits tells in the accuracy, so the others are left out here.
 FEW_LABELS = 200
-# Two cells may want the same pretrained model.
-LOCKS: dict[str, threading.Lock] = {}
 
 
 @dataclass(frozen=True)
@@ -91,26 +91,44 @@ def main() -> None:
     results = given.results or folder / "learner.jsonl"
     if not given.table:
         folder.mkdir(parents=True, exist_ok=True)
-        cells = [
-            Cell(variant, pool, share, seed)
-            for seed in range(given.seeds)
-            for share in given.shares
-            for pool in given.pools
-            for variant in given.variants
-        ]
         done = {cell for cell, _ in read_results(results)}
-        for pool in given.pools:
-            simulate(folder, pool, given)
-        wanted = [cell for cell in cells if cell not in done]
-        pool = ThreadPoolExecutor(given.workers)
-        try:
-            for line in pool.map(lambda cell: run(folder, cell, given), wanted):
-                print(line, flush=True)
+        with processes(given.workers) as pool:
+            for _ in pool.map(partial(simulate, folder, given=given), given.pools):
+                pass
+            wanted = [cell for cell in cells(given) if cell not in done]
+            starts = {(cell.pool, cell.seed) for cell in wanted if is_pretrained(cell)}
+            for _ in pool.map(partial(pretrained, folder, given=given), sorted(starts)):
+                pass
+            running = [pool.submit(run, folder, cell, given) for cell in wanted]
+            for one in as_completed(running):
+                print(one.result(), flush=True)
                 with results.open("a") as file:
-                    file.write(line + "\n")
-        finally:
-            pool.shutdown(cancel_futures=True)
+                    file.write(one.result() + "\n")
     print_tables(results)
+
+
+def cells(given: argparse.Namespace) -> list[Cell]:
+    """What is asked for. Where all are labelled, there is nothing unlabelled to learn from."""
+    return [
+        Cell(variant, pool, share, seed)
+        for seed in range(given.seeds)
+        for share in given.shares
+        for pool in given.pools
+        for variant in given.variants
+        if share < 1 or "--semi-supervised" not in VARIANTS[variant].train
+    ]
+
+
+def is_pretrained(cell: Cell) -> bool:
+    """Whether it starts from a pretrained model."""
+    return VARIANTS[cell.variant].pretrain is not None
+
+
+def processes(count: int) -> ProcessPoolExecutor:
+    """So many processes, with a thread each where there are several."""
+    if count > 1:
+        os.environ["OMP_NUM_THREADS"] = "1"
+    return ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn"))
 
 
 def arguments() -> argparse.Namespace:
@@ -120,6 +138,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, required=True, help="where to work")
     parser.add_argument("--results", type=Path, help="default: learner.jsonl in the folder")
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--gpu", default="auto", help="as for halcmd")
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=[*VARIANTS])
     parser.add_argument("--pools", nargs="+", choices=POOLS, default=[*POOLS])
     parser.add_argument("--shares", nargs="+", type=float, default=[0.04, 0.12, 0.24, 1.0])
@@ -129,7 +148,7 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def simulate(folder: Path, pool: str, given: argparse.Namespace) -> None:
+def simulate(folder: Path, pool: str, *, given: argparse.Namespace) -> None:
     """Particles and truth.star in DIR/snr_0.1 and so on, unless they are there."""
     out = folder / pool
     if (out / "RELION_JOB_EXIT_SUCCESS").exists():
@@ -139,10 +158,10 @@ def simulate(folder: Path, pool: str, given: argparse.Namespace) -> None:
     scene = ["--per-class", per_class, "--box", box, "--angpix", angpix]
     scene += ["--test-fraction", "0.3333", *POOLS[pool][1]]
     if pool == "long_tail":
-        count = len([*given.maps.iterdir()]) if given.maps else 6
+        count = len([*given.maps.glob("*.mrc")]) if given.maps else 6
         weights = np.geomspace(MOST_OVER_RAREST, 1, count)
         scene += ["--balance", ",".join(f"{weight:.3f}" for weight in weights)]
-    halcmd("simulate", out, *maps, *scene, "--overwrite")
+    halcmd("simulate", out, *maps, *scene)
 
 
 def run(folder: Path, cell: Cell, given: argparse.Namespace) -> str:
@@ -157,34 +176,37 @@ def run(folder: Path, cell: Cell, given: argparse.Namespace) -> str:
         options += ["--validation", "0"]
     if given.small:
         options += ["--epochs", "1"]
-    if variant.pretrain is not None:
-        options += ["--init-model", str(pretrained(folder, cell, given))]
+    if is_pretrained(cell):
+        options += ["--init-model", str(pretrained_model(folder, cell.pool, cell.seed))]
+    device = ["--gpu", given.gpu, "--no-report"]
     started = time.monotonic()
-    halcmd("train", job / "Train", "--i", str(job / "labelled.star"), *options, "--overwrite")
+    halcmd("train", job / "Train", "--i", str(job / "labelled.star"), *options, *device)
     facts = asdict(cell) | {"labelled": labelled, "seconds": round(time.monotonic() - started)}
     for turns in (1, 4):
         score = ["--i", str(data / "particles.star"), "--augmentations", str(turns)]
         model = ["--model", str(job / "Train" / "model.safetensors")]
-        halcmd("score", job / "Score", *score, *model, "--overwrite")
+        halcmd("score", job / "Score", *score, *model, *device)
         table, truth = str(job / "Score" / "particles.star"), str(data / "truth.star")
         evaluate = ["--i", table, "--truth", truth, "--bootstrap", "0", "--json"]
-        said = halcmd("evaluate", job / "Evaluate", *evaluate, "--overwrite")
+        said = halcmd("evaluate", job / "Evaluate", *evaluate)
         for measure in MEASURES:
             facts[f"{measure}_{turns}"] = round(json.loads(said)[measure]["value"], 4)
     return json.dumps(facts)
 
 
-def pretrained(folder: Path, cell: Cell, given: argparse.Namespace) -> Path:
-    """The pretrained model of a seed, made once for all shares of labels."""
-    job = folder / f"{cell.pool}_pretrain_{cell.seed}"
-    model = job / "model.safetensors"
-    with LOCKS.setdefault(job.name, threading.Lock()):
-        if not model.exists():
-            data = folder / cell.pool / "particles.star"
-            few = ["--epochs", "1", "--batch-size", "8"] if given.small else []
-            options = ["--i", str(data), "--seed", str(cell.seed), *few, "--overwrite"]
-            halcmd("pretrain", job, *options)
-    return model
+def pretrained(folder: Path, start: tuple[str, int], *, given: argparse.Namespace) -> None:
+    """Pretrain on a pool with a seed, unless that is done; all shares of labels start from it."""
+    pool, seed = start
+    if not pretrained_model(folder, pool, seed).exists():
+        few = ["--epochs", "1", "--batch-size", "8"] if given.small else []
+        options = ["--i", str(folder / pool / "particles.star"), "--seed", str(seed), *few]
+        job = pretrained_model(folder, pool, seed).parent
+        halcmd("pretrain", job, *options, "--gpu", given.gpu, "--no-report")
+
+
+def pretrained_model(folder: Path, pool: str, seed: int) -> Path:
+    """Where it is kept."""
+    return folder / f"{pool}_pretrain_{seed}" / "model.safetensors"
 
 
 def write_labels(data: Path, path: Path, cell: Cell) -> int:
@@ -211,11 +233,11 @@ def write_labels(data: Path, path: Path, cell: Cell) -> int:
 
 
 def halcmd(step: str, out: Path, *options: str) -> str:
-    """Run a step; what it prints. An error ends the script and shows what the step said."""
-    command = [sys.executable, "-m", "halcmd", step, "--o", str(out), *options]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
+    """Run a step as the command line does; what it prints. An error ends the script."""
+    words = [step, "--o", str(out), *options, "--overwrite"]
+    done = CliRunner().invoke(app, words)
+    if done.exit_code:
+        raise RuntimeError(f"halcmd {' '.join(words)}\n{done.output}") from done.exception
     return done.stdout
 
 

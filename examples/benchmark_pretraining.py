@@ -1,18 +1,19 @@
 """Which self-supervised task prepares the classifier best: contrast, VICReg, BYOL, denoising.
 
-python examples/benchmark_pretraining.py --maps MAPS --folder DIR [--seeds N] [--tasks ...]
+python examples/benchmark_pretraining.py --maps MAPS --folder DIR [--results FILE] [--seeds N]
 
 The particles are those of benchmark_learner.py (SNR 0.05; made if need be). Each task pretrains the
 same network with the same augmentation for the same number of steps on the pool. Then: the share of
 test particles whose ten nearest pool particles (cosine of the embeddings) vote for the right class,
-and the test accuracy after training on 4 % of the labels. Each result is a line of
-DIR/pretraining.jsonl; cells that are there already are not run again. --table prints what is there.
+and the test accuracy after training on 4 % of the labels. Each result is a line of FILE (default:
+DIR/pretraining.jsonl); cells that are there are not run again. --table prints what is there.
 """
 
 import argparse
 import json
 import time
 from collections.abc import Callable
+from concurrent.futures import as_completed
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,12 +21,12 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from benchmark_learner import Cell, simulate, spread, write_labels
+from benchmark_learner import Cell, processes, simulate, spread, write_labels
 from numpy.typing import NDArray
 from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor, nn
 
-from halcmd.device import torch_generator
+from halcmd.device import torch_generator, use
 from halcmd.formats.star import read_star
 from halcmd.networks.classifier import Classifier, as_input, in_parts
 from halcmd.subtomograms import Boxes, open_boxes
@@ -94,7 +95,7 @@ def denoising(source: Source, count: int, transform: Transform) -> Objective:
             every, 2 * run.recipe.batch, step=run.step, seed=run.compute.seed, balanced=False
         )
         draws = torch_generator(run.compute.device, run.compute.seed, "augment", run.step)
-        parts = transform(source(positions), draws)
+        parts = transform(source(positions).to(run.compute.device), draws)
         aims = F.avg_pool3d(torch.cat(parts)[:, None], 3, stride=1, padding=1)
         spoilt = [spoil(part, draws) for part in parts]
         return F.mse_loss(in_parts(run.network, spoilt), aims)
@@ -105,9 +106,10 @@ def denoising(source: Source, count: int, transform: Transform) -> Objective:
 def spoil(volumes: Tensor, draws: torch.Generator) -> Tensor:
     """Particles with a quarter of their 4^3 blocks zero and white noise of deviation 1 added."""
     blocks = volumes.shape[-1] // 4
-    kept = torch.rand(len(volumes), 1, blocks, blocks, blocks, generator=draws) > 0.25
-    holes = F.interpolate(kept.float(), scale_factor=4)[:, 0]
-    return volumes * holes + torch.randn(volumes.shape, generator=draws)
+    device = volumes.device
+    kept = torch.rand(len(volumes), 1, blocks, blocks, blocks, generator=draws, device=device)
+    holes = F.interpolate((kept > 0.25).float(), scale_factor=4)[:, 0]
+    return volumes * holes + torch.randn(volumes.shape, generator=draws, device=device)
 
 
 def decoder(width: int) -> nn.Module:
@@ -148,23 +150,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--maps", type=Path)
     parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--results", type=Path, help="default: pretraining.jsonl in the folder")
     parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--gpu", default="auto", help="as for halcmd")
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=[*TASKS])
     parser.add_argument("--steps", type=int, help="of pretraining and training; default: halcmd's")
     parser.add_argument("--table", action="store_true")
     parser.add_argument("--small", action="store_true", help="few particles of 16^3")
     given = parser.parse_args()
-    results = given.folder / "pretraining.jsonl"
+    results = given.results or given.folder / "pretraining.jsonl"
     if not given.table:
-        simulate(given.folder, POOL, given)
+        simulate(given.folder, POOL, given=given)
         done = {(line["task"], line["seed"]) for line in read_lines(results)}
-        for seed in range(given.seeds):
-            for task in given.tasks:
-                if (task, seed) not in done:
-                    line = json.dumps(run(given.folder, task, seed, given.steps))
-                    print(line, flush=True)
-                    with results.open("a") as file:
-                        file.write(line + "\n")
+        wanted = [(task, seed) for seed in range(given.seeds) for task in given.tasks]
+        with processes(given.workers) as pool:
+            running = [
+                pool.submit(run, given.folder, task, seed, given.steps, given.gpu)
+                for task, seed in wanted
+                if (task, seed) not in done
+            ]
+            for one in as_completed(running):
+                line = json.dumps(one.result())
+                print(line, flush=True)
+                with results.open("a") as file:
+                    file.write(line + "\n")
     print_table(read_lines(results))
 
 
@@ -174,17 +184,17 @@ def read_lines(path: Path) -> list[dict[str, float | str]]:
     return [json.loads(text) for text in texts]
 
 
-def run(folder: Path, name: str, seed: int, steps: int | None) -> dict[str, float | str]:
+def run(folder: Path, name: str, seed: int, steps: int | None, gpu: str) -> dict[str, float | str]:
     """Pretrain, vote, train."""
-    data = folder / POOL
-    write_labels(data, folder / "labelled.star", Cell("pretraining", POOL, SHARE, seed))
-    particles = read_particles([folder / "labelled.star"])
+    data, labels = folder / POOL, folder / f"labelled_{name}_{seed}.star"
+    write_labels(data, labels, Cell("pretraining", POOL, SHARE, seed))
+    particles = read_particles([labels])
     boxes = open_boxes(particles)
     truth = read_star(data / "truth.star").table("particles")
     label_of = dict(zip(truth.column("halParticleId"), truth.column("halLabel"), strict=True))
     names, classes = np.unique([label_of[key] for key in particles.ids], return_inverse=True)
     pool, test = np.flatnonzero(~particles.is_test), np.flatnonzero(particles.is_test)
-    compute = Compute(seed=seed)
+    compute = Compute(use(gpu, 0), seed=seed)
     how = pretraining_recipe(len(pool))
     how = replace(how, steps=steps or how.steps, average=0.99 if name == "byol" else 0.0)
     started = time.monotonic()
@@ -243,11 +253,13 @@ def apply(
 ) -> NDArray[np.float32]:
     """A function of the network for all particles."""
     network.eval()
+    device = next(network.parameters()).device
     parts = []
     with torch.inference_mode():
         for start in range(0, count, 64):
             rows = np.arange(start, min(start + 64, count))
-            parts.append(function(as_input(torch.from_numpy(boxes.read(rows)))).numpy())
+            volumes = torch.from_numpy(boxes.read(rows)).to(device)
+            parts.append(function(as_input(volumes)).float().cpu().numpy())
     return np.concatenate(parts)
 
 

@@ -1,13 +1,14 @@
 """How fast halcmd trains and scores, beside the machine's matrix products and beside Keras.
 
-python examples/benchmark_speed.py [--rates] [--keras] [--loader] [--memory] [--small]
+python examples/benchmark_speed.py [--rates] [--keras] [--loader] [--memory] [--gpu 0] [--small]
 
 Rates: `halcmd train` and `halcmd score`, from the stack file to the STAR file, as a share of the
 rate at which this machine multiplies matrices. Keras: the network of Du et al. 2021 in TensorFlow,
 in an environment of its own that is thrown away. Loader: how fast boxes are read and normalised,
 and how many particles a second reach a network that takes no time. Memory: scoring 10^5 and 10^6
 particles. What counts are ratios within one run; other work on the machine disturbs them. All of it
-takes about an hour on 2 cores, and 3 GB of disk in --folder; --small shows that it runs.
+takes about an hour on 2 cores, and 3 GB of disk in --folder; --small shows that it runs. With --gpu
+rates, loader and memory are those of a GPU, and the matrices are bf16 where it has that.
 """
 
 import argparse
@@ -20,7 +21,7 @@ import time
 import venv
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -29,6 +30,7 @@ import torch
 from benchmark_files import HALCMD, Cost, measure
 from torch.utils.flop_counter import FlopCounterMode
 
+from halcmd.device import autocast, describe, use
 from halcmd.formats.mrc_writing import write_stack
 from halcmd.networks.classifier import new_network
 from halcmd.particles import new_particles
@@ -39,6 +41,7 @@ from halcmd.threads import default_threads
 CLASSES = "abcdef"
 PIXEL_SIZE = 10.0
 LABELLED = 400
+ON_GPU = 7  # as many particles of 28^3 as score takes at a time on a GPU, over those on a CPU
 DATA_LIMIT_KB = 2_000_000
 
 
@@ -61,6 +64,8 @@ class Scale:
         Tables whose memory is measured.
     augment : dict of str to str
         What is said of training, and its option.
+    gpu : str
+        As for ``halcmd``.
     """
 
     networks: tuple[str, ...]
@@ -70,6 +75,7 @@ class Scale:
     voxels: int
     particles: tuple[int, ...]
     augment: dict[str, str]
+    gpu: str = "cpu"
 
 
 FULL = Scale(
@@ -105,19 +111,24 @@ def main() -> None:
     for name in parts:
         parser.add_argument(f"--{name}", action="store_true")
     parser.add_argument("--small", action="store_true", help="show that it runs; no useful numbers")
+    parser.add_argument("--gpu", default="cpu", help="as for halcmd; default: cpu")
+    parser.add_argument("--boxes", type=int, nargs="+", help="edges; default: 28 and 40")
     parser.add_argument("--folder", type=Path, help="where to write; a temporary folder by default")
     given = parser.parse_args()
     torch.set_num_threads(default_threads())
     wanted = [name for name in parts if getattr(given, name)] or list(parts)
+    scale = replace(SMALL if given.small else FULL, gpu=given.gpu)
+    scale = replace(scale, boxes=tuple(given.boxes or scale.boxes))
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
         for name in wanted:
             print(f"\n### {name}\n", flush=True)
-            parts[name](Path(folder), SMALL if given.small else FULL)
+            parts[name](Path(folder), scale)
 
 
 def rates(folder: Path, scale: Scale) -> None:
     """Particles and floating-point operations a second of both networks, end to end."""
-    print(f"{torch.get_num_threads()} CPU threads, batches of {scale.batch} in training\n")
+    where = describe(use(scale.gpu, 0))
+    print(f"{where}, {torch.get_num_threads()} CPU threads, batches of {scale.batch} in training\n")
     print("| network | box | | particles/s | GFLOP/s | of the matrix rate | start, s | whole, s |")
     print("|---|---|---|---|---|---|---|---|")
     found: dict[tuple[str, int, str], float] = {}
@@ -162,14 +173,16 @@ def operations(network: str, box: int) -> float:
 
 
 def matrix_rate(scale: Scale) -> float:
-    """Floating-point operations a second of products of large float32 matrices."""
-    size = 2048
-    left, right = torch.rand(2, size, size)
-    torch.mm(left, right)
-    count, start = 0, time.perf_counter()
-    while (seconds := time.perf_counter() - start) < scale.seconds / 5 or count < 2:
-        torch.mm(left, right)
-        count += 1
+    """Floating-point operations a second of products of large matrices, in the precision used."""
+    device = use(scale.gpu, 0)
+    size = 2048 if device.type == "cpu" else 8192
+    left, right = torch.randn(2, size, size, device=device)
+    with autocast(device, "auto"):
+        float(torch.mm(left, right)[0, 0])
+        count, start = 0, time.perf_counter()
+        while (seconds := time.perf_counter() - start) < scale.seconds / 5 or count < 2:
+            float(torch.mm(left, right)[0, 0])  # a GPU is waited for
+            count += 1
     return count * 2 * size**3 / seconds
 
 
@@ -180,7 +193,7 @@ def train_rate(folder: Path, network: str, box: int, scale: Scale, option: str) 
     more = enough(scale, 3 * operations(network, box) * scale.batch)
 
     def run(steps: int) -> Cost:
-        return halcmd(f"{text} --batch-size {scale.batch} --steps {steps}")
+        return halcmd(f"{text} --batch-size {scale.batch} --steps {steps}", scale)
 
     return difference(run, 2, 2 + more, scale.batch)
 
@@ -188,12 +201,12 @@ def train_rate(folder: Path, network: str, box: int, scale: Scale, option: str) 
 def score_rate(folder: Path, network: str, box: int, scale: Scale) -> Rate:
     """Of ``halcmd score``: runs over few and over more particles."""
     model = trained(folder, network, box, scale)
-    few = score_batch(box)
-    more = few * (1 + enough(scale, operations(network, box) * few))
+    few = score_batch(box) * (1 if scale.gpu == "cpu" else ON_GPU)
+    more = few * (1 + enough(scale, operations(network, box) * few, on_gpu=2.0))
 
     def run(count: int) -> Cost:
         table = particles(folder, box, scale, count)
-        return halcmd(f"score --i {table} --model {model} --o {folder}/Score")
+        return halcmd(f"score --i {table} --model {model} --o {folder}/Score", scale)
 
     return difference(run, few, more, 1)
 
@@ -205,8 +218,13 @@ def difference(run: Callable[[int], Cost], few: int, more: int, unit: int) -> Ra
     return Rate(rate * unit, max(short - few / rate, 0.0), long)
 
 
-def enough(scale: Scale, work: float) -> int:
-    """How many pieces of such work take about the time that a measurement shall take."""
+def enough(scale: Scale, work: float, *, on_gpu: float = 20.0) -> int:
+    """How many pieces of such work take about the time that a measurement shall take.
+
+    On a GPU the arithmetic does not tell; there it is ``on_gpu`` pieces a second.
+    """
+    if scale.gpu != "cpu":
+        return max(round(scale.seconds * on_gpu), 1)
     return max(round(scale.seconds * matrix_rate(SMALL) / 2 / work), 1)
 
 
@@ -215,9 +233,9 @@ def score_batch(box: int) -> int:
     return max(2**20 // box**3, 1)
 
 
-def halcmd(text: str, limit: int | None = None) -> Cost:
+def halcmd(text: str, scale: Scale, limit: int | None = None) -> Cost:
     """Time and memory of one command, under a limit on its data segment (kB) where given."""
-    command = [*HALCMD, *text.split(), "--overwrite", "--gpu", "cpu", "-q"]
+    command = [*HALCMD, *text.split(), "--overwrite", "--gpu", scale.gpu, "-q"]
     if limit:
         command = ["bash", "-c", f'ulimit -d {limit}; exec "$@"', "bash", *command]
     return measure(command)
@@ -250,7 +268,7 @@ def trained(folder: Path, network: str, box: int, scale: Scale) -> Path:
     if not job.exists():
         table = particles(folder, box, scale, LABELLED)
         text = f"train --i {table} --o {job} --network {network} --validation 0 --augment none"
-        halcmd(f"{text} --batch-size {scale.batch} --steps 2")
+        halcmd(f"{text} --batch-size {scale.batch} --steps 2", scale)
     return job / "model.safetensors"
 
 
@@ -401,7 +419,9 @@ def instant_rate(folder: Path, box: int, scale: Scale) -> Rate:
 
     def run(count: int) -> Cost:
         table = particles(folder, box, scale, count)
-        text = f"score --i {table} --model {model} --o {folder}/Score --overwrite --gpu cpu -q"
+        text = (
+            f"score --i {table} --model {model} --o {folder}/Score --overwrite --gpu {scale.gpu} -q"
+        )
         return measure([sys.executable, "-c", INSTANT, *text.split()])
 
     few = score_batch(box)
@@ -446,12 +466,13 @@ def memory(folder: Path, scale: Scale) -> None:
     for count in scale.particles:
         table = particles(folder, box, scale, count)
         text = f"score --i {table} --model {model} --o {folder}/Score"
-        cost = halcmd(text, limit=DATA_LIMIT_KB)
+        cost = halcmd(text, scale, limit=None if scale.gpu != "cpu" else DATA_LIMIT_KB)
         print(
             f"| {count:,} | {cost.seconds:.0f} | {cost.anonymous:.2f} | {cost.resident:.2f} |",
             flush=True,
         )
-    print(f"\nAll under `ulimit -d {DATA_LIMIT_KB}` (2 GB), which the kernel enforces.")
+    if scale.gpu == "cpu":
+        print(f"\nAll under `ulimit -d {DATA_LIMIT_KB}` (2 GB), which the kernel enforces.")
 
 
 if __name__ == "__main__":

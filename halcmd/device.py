@@ -4,7 +4,8 @@ The only file that knows CUDA.
 """
 
 import os
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
@@ -119,6 +120,29 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[obj
     return torch.autocast(device.type, dtype=dtype)
 
 
+def own_generators(device: torch.device) -> list[torch.Generator]:
+    """The generators from which torch draws of its own on the CPU and on the device, as dropout."""
+    if device.type == "cpu":
+        return [torch.default_generator]
+    torch.cuda.init()  # type: ignore[no-untyped-call]  # makes the generators
+    return [torch.default_generator, torch.cuda.default_generators[device.index or 0]]
+
+
+@contextmanager
+def enough_memory(hint: str) -> Iterator[None]:
+    """A context that says what to do where the device's memory is too small.
+
+    Raises
+    ------
+    DeviceError
+        It is.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise DeviceError("the device's memory is too small", hint=hint) from error
+
+
 def torch_generator(device: torch.device, seed: int, *keys: object) -> torch.Generator:
     """A torch generator on the device for one purpose."""
     generator = torch.Generator(device=device)
@@ -182,4 +206,6 @@ def _prepare(device: torch.device, threads: int) -> torch.device:
 def _use_reproducible_kernels() -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
+    # Else torch fills every new tensor first: half of all kernels of a training step on a GPU.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False

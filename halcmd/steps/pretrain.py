@@ -6,12 +6,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from halcmd import __version__
 from halcmd.console import log, planned
-from halcmd.errors import DeviceError, InputError
+from halcmd.device import enough_memory
+from halcmd.errors import InputError
 from halcmd.formats.model import ModelInfo, write_model
 from halcmd.formats.relion_job import CHECKPOINT
 from halcmd.networks.classifier import check_box
@@ -105,7 +105,9 @@ def pretrain(
     )
     settings = _settings(particles.ids[rows], recipe, compute, tilts, boxes)
     checkpoint = Checkpoint(folder / CHECKPOINT, settings, resume=resume)
-    try:
+    # Half the batch would be another objective: views are told from those of the same batch.
+    few = f"--batch-size {max(recipe.batch // 2, 2)}, --precision bf16 or --gpu cpu"
+    with enough_memory(few):
         done = fit(
             boxes.read,
             rows,
@@ -115,13 +117,6 @@ def pretrain(
             tilt_range=tilts,
             checkpoint=checkpoint,
         )
-    except torch.OutOfMemoryError as error:
-        # Half the batch would be another objective: views are told from those of the same batch.
-        raise DeviceError(
-            "the device's memory is too small",
-            found=f"batches of {recipe.batch}",
-            hint=f"--batch-size {max(recipe.batch // 2, 2)}, --precision bf16 or --gpu cpu",
-        ) from error
     compute.group.leave()
     name = _write(folder, done, boxes, recipe, compute, tilts, len(rows), report=report)
     write_particles(folder / "particles.star", particles, model=name)

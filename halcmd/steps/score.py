@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from halcmd.console import log, planned, progress
+from halcmd.device import enough_memory
 from halcmd.errors import DataError, DeviceError, InputError, ModelError, OptionError, first_few
 from halcmd.familiarity import known_places, unfamiliarity
 from halcmd.formats.features import check_room, open_features
@@ -92,21 +93,23 @@ def score(
     started = time.monotonic()
     passes = passes or Passes()
     boxes = open_boxes(particles)
-    loaded = _load(models, boxes, compute.device)
+    with enough_memory("--gpu cpu, or another GPU"):
+        loaded = _load(models, boxes, compute.device)
+        shapes = _shapes(loaded[0], boxes.box, maps=maps)
     turns = _turns(passes, boxes.tilt_range or loaded[0].info.tilt_range)
     _check(loaded, models, passes)
     rows = _rows(particles, only)
     batch = batch or _batch_of(boxes.box, compute.device)
     classes = list(loaded[0].info.classes)
-    shapes = _shapes(loaded[0], boxes.box, len(rows), maps=maps)
-    check_room(folder, shapes)
+    files_of = {name: (len(rows), *shape) for name, shape in shapes.items()}
+    check_room(folder, files_of)
     what = f"probabilities of {len(classes)} classes" if classes else "embeddings only"
     planned(f"score {len(rows):,} of {len(particles):,} particles: {what}, batches of {batch}")
     look = looker(loaded, passes, turns, compute, maps=maps)
     probabilities = np.zeros((len(rows), len(classes)))
     # Whole batches, so that each is what it would be in a single process.
     share = Share(compute.group, boxes.in_file_order(rows), unit=batch)
-    with share.feature_files(folder, shapes) as files:
+    with share.feature_files(folder, files_of) as files:
 
         def work(start: int, volumes: Tensor) -> None:
             part, end = look(volumes), start + len(volumes)
@@ -238,15 +241,15 @@ def _complain(ids: NDArray[np.object_]) -> None:
     )
 
 
-def _shapes(model: LoadedModel, box: int, count: int, *, maps: bool) -> dict[str, tuple[int, ...]]:
-    """The arrays to write: ``embedding.npy`` and, where asked for, ``features.npy``."""
+def _shapes(model: LoadedModel, box: int, *, maps: bool) -> dict[str, tuple[int, ...]]:
+    """Of one particle in ``embedding.npy`` and, where asked for, ``features.npy``."""
     device = next(model.network.parameters()).device
     with torch.inference_mode():
         pooled = model.network.features(torch.zeros(1, 1, box, box, box, device=device))
         vector = model.network.neck(pooled)
-    shapes = {"embedding.npy": (count, *vector.shape[1:])}
+    shapes = {"embedding.npy": tuple(vector.shape[1:])}
     if maps:
-        shapes["features.npy"] = (count, *pooled.shape[1:])
+        shapes["features.npy"] = tuple(pooled.shape[1:])
     return shapes
 
 

@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from halcmd.chance import derive
-from halcmd.device import autocast
+from halcmd.device import autocast, own_generators
 from halcmd.errors import DataError
 from halcmd.group import Group
 from halcmd.networks.classifier import Classifier
@@ -42,10 +43,15 @@ class Compute:
 @contextmanager
 def seeded(compute: Compute, *keys: object) -> Iterator[None]:
     """A context in which torch's own generator starts from (seed, keys); restored at the end."""
-    devices = [] if compute.device.type == "cpu" else [compute.device]
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(derive(compute.seed, *keys))
+    generators = own_generators(compute.device)
+    states = [generator.get_state() for generator in generators]
+    try:
+        for generator in generators:
+            generator.manual_seed(derive(compute.seed, *keys))
         yield
+    finally:
+        for generator, state in zip(generators, states, strict=True):
+            generator.set_state(state)
 
 
 class Run:
@@ -71,6 +77,7 @@ class Run:
         )
         self.average: Classifier = copy.deepcopy(self.network) if recipe.average else self.network
         self.average.eval()
+        self._move_average = _averaging(self.average, self.network)
         self.optimiser = torch.optim.AdamW(
             _groups(network, recipe.weight_decay), lr=1.0, fused=True
         )
@@ -97,12 +104,6 @@ class Run:
         compute = self.compute
         with seeded(compute, "dropout", self.step), autocast(compute.device, compute.precision):
             loss = objective(self)
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise DataError(
-                f"training came apart: the loss at step {self.step + 1} is {value}",
-                hint=f"a smaller --lr than {self.recipe.learning_rate:g}, or --precision 32",
-            )
         self.optimiser.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         compute.group.average_gradients(self.network)
@@ -110,7 +111,14 @@ class Run:
         self.scaler.update()
         self.step += 1
         if self.recipe.average:
-            _average(self.average, self.network, _decay(self.recipe.average, self.step))
+            self._move_average(_decay(self.recipe.average, self.step))
+        # Read last: a GPU is asked for the whole step before it is waited for.
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise DataError(
+                f"training came apart: the loss at step {self.step} is {value}",
+                hint=f"a smaller --lr than {self.recipe.learning_rate:g}, or --precision 32",
+            )
         self.losses = [self.losses[0] + value, self.losses[1] + 1]
 
     def look(self, logits: NDArray[np.float32], classes: Rows) -> None:
@@ -176,15 +184,23 @@ def _decay(wanted: float, step: int) -> float:
     return min(wanted, (1 + step) / (10 + step))
 
 
-@torch.no_grad()
-def _average(average: nn.Module, network: nn.Module, decay: float) -> None:
-    """Move the average towards the network: weights, and running statistics with them."""
-    pairs = zip(average.state_dict().values(), network.state_dict().values(), strict=True)
-    for mean, value in pairs:
-        if mean.is_floating_point():
-            mean.lerp_(value, 1.0 - decay)
-        else:
-            mean.copy_(value)
+def _averaging(average: nn.Module, network: nn.Module) -> Callable[[float], None]:
+    """A function that moves the average towards the network, running statistics and all.
+
+    It takes the share of the old average that stays.
+    """
+    pairs = [*zip(average.state_dict().values(), network.state_dict().values(), strict=True)]
+    means, values = zip(*(pair for pair in pairs if pair[0].is_floating_point()), strict=True)
+    counts = [pair for pair in pairs if not pair[0].is_floating_point()]
+
+    def move(decay: float) -> None:
+        with torch.no_grad():
+            # All of them in one kernel.
+            get_ema_multi_avg_fn(decay)(means, values, None)  # type: ignore[no-untyped-call]
+            for count, value in counts:
+                count.copy_(value)
+
+    return move
 
 
 def _groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
