@@ -128,8 +128,7 @@ function showTools() {
   const { view } = state;
   for (const name of ["slab", "lowpass", "contrast"]) byId(name).value = view[name];
   byId("slab-text").textContent = `${(view.slab * NM_PER_VOXEL).toFixed(1)} nm`;
-  // Half of the amplitude is left at a period of pi * sqrt(2 / ln 2) = 5.34 deviations of the Gaussian.
-  const period = Math.PI * Math.sqrt(2 / Math.LN2) * view.lowpass * NM_PER_VOXEL;
+  const period = HALF_AMPLITUDE * view.lowpass * NM_PER_VOXEL;
   byId("lowpass-text").textContent = view.lowpass ? `${period.toFixed(1)} nm` : "none";
   byId("contrast-text").textContent = view.contrast;
   for (const name of ["invert", "turn", "prediction"]) byId(`to-${name}`).setAttribute("aria-pressed", String(view[name]));

@@ -1,7 +1,6 @@
 // Drawing: planes in grey on canvases, with scale bars, marks and names.
 
 const MARK = "#ffd54a";
-const NM_PER_VOXEL = DATA.nm / EDGE;
 
 function element(kind, text = "", kinds = "") {
   const made = document.createElement(kind);
@@ -24,17 +23,26 @@ function seen(text, turn) {
   });
 }
 
-// Draw a plane so that it fills the canvas; black and white lie some deviations from the mean.
+// Values that are drawn black and white: at contrast 5 all but the 0.5 % at either end lie between
+// them, and each step up brings them a fifth closer.
+function rangeOf(values) {
+  const sorted = Float32Array.from(values).sort();
+  const low = sorted[Math.floor(0.005 * (sorted.length - 1))];
+  const high = sorted[Math.ceil(0.995 * (sorted.length - 1))];
+  const half = (((high - low) / 2) * 0.8 ** (state.view.contrast - 5)) || 1;
+  return [(low + high) / 2 - half, (low + high) / 2 + half];
+}
+
+// Draw a plane so that it fills the canvas.
 function draw(canvas, values, edge, marks = {}) {
   const size = Math.round((canvas.clientWidth || 160) * (window.devicePixelRatio || 1));
   canvas.width = canvas.height = size;
-  const mean = meanOf(values);
-  const reach = ((11 - state.view.contrast) / 2) * (spreadOf(values, mean) || 1);
+  const [black, white] = rangeOf(values);
   const small = new OffscreenCanvas(edge, edge);
   const image = new ImageData(edge, edge);
   for (let v = 0; v < edge; v++) {
     for (let u = 0; u < edge; u++) {
-      const share = 0.5 + (values[v * edge + u] - mean) / (2 * reach);
+      const share = (values[v * edge + u] - black) / (white - black);
       const grey = 255 * (state.view.invert ? 1 - share : share);
       const at = 4 * ((edge - 1 - v) * edge + u);
       image.data[at] = image.data[at + 1] = image.data[at + 2] = grey;

@@ -1,7 +1,8 @@
 // One particle at a time, and the list of classes beside it.
 
 const pictures = {};
-const FEW_CLASSES = 6; // that find room with large pictures
+const FEW_CLASSES = 4; // that find room with large pictures
+const MANY_CLASSES = 7; // that find room with small ones only
 
 function buildSingle() {
   const frame = byId("pictures");
@@ -35,7 +36,7 @@ function showFacts(particle) {
     const sure = particle.probability === null ? "" : ` ${particle.probability.toFixed(2)}`;
     add("prediction", state.view.prediction ? particle.predicted + sure : "hidden");
   }
-  add("tomogram", particle.tomogram);
+  if (particle.tomogram !== "none") add("tomogram", particle.tomogram);
   if (particle.position) add("x y z (nm)", particle.position.map((value) => value.toFixed(0)).join("  "));
   if (DATA.strategy) add("asked by", DATA.strategy);
   for (const [name, text] of particle.why) {
@@ -59,7 +60,8 @@ function showClasses() {
   const list = byId("classes");
   const names = classes();
   list.replaceChildren(...names.map(classRow));
-  document.body.classList.toggle("many-classes", names.length > FEW_CLASSES);
+  document.body.classList.toggle("few-classes", names.length <= FEW_CLASSES);
+  document.body.classList.toggle("many-classes", names.length >= MANY_CLASSES);
   if (!names.length) {
     list.append(element("p", "No classes yet. Press c, type a name such as ribosome, and press Enter.", "quiet"));
   }
