@@ -35,6 +35,10 @@ _FAULTS = {
         "check --i and --match",
     ),
 }
+_AT_NO_PLACE = (
+    "check --i and the names of the tomograms; --coords-angpix if the coordinates are other "
+    "pixels, a larger --max-distance if points were moved"
+)
 
 Taken = tuple[LabelFile, int, int]
 """An answer that counts: its file, its row there, and the row of the table."""
@@ -95,6 +99,8 @@ def without_particle(
         is_expected = kind == NO_MATCH and not everything
         if found and not is_expected and not (allowed and match.matched.any()):
             what, hint = _FAULTS[kind]
+            if kind == NO_MATCH and match.by == "coordinate":
+                hint = _AT_NO_PLACE
             shown = first_few([_said(one) for one in found])
             far = f", up to {match.far:.0f} A away" if kind == MISPLACED else ""
             left = "" if allowed else "; --allow-unmatched leaves these rows out, and lists them"
@@ -161,7 +167,9 @@ def _said(one: Unused) -> str:
     """A row as a message names it: its number, its id or image, and what it could be."""
     names = (_text(texts, one.row) for texts in (one.file.ids, one.file.images))
     known = next((name for name in names if name != "none"), "")
-    row = f"row {one.row + 1} {known}".strip()
+    place = _tomogram(one)
+    where = known or (f"in {place}" if place != "none" else "")
+    row = f"row {one.row + 1} {where}".strip()
     if one.reason != REASONS[AMBIGUOUS]:
         return row
     more = ", ..." if len(one.candidates) > _SHOWN else ""
@@ -173,7 +181,7 @@ def _text(names: np.ndarray | None, row: int) -> str:
 
 
 def _tomogram(one: Unused) -> str:
-    return "none" if one.file.picks is None else str(one.file.picks.tomograms[one.row])
+    return _text(None if one.file.picks is None else one.file.picks.tomograms, one.row)
 
 
 def _coordinate(one: Unused, axis: int) -> float:

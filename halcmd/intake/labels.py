@@ -191,8 +191,9 @@ def _answers(table: Table, picks: Picks | None, column: str | None, path: Path) 
     raise InputError(
         "no column with labels",
         where=str(path),
-        found=first_few(names, 6),
-        hint="--label-column NAME, or --label CLASS for all rows of the file",
+        found=first_few([_as_read(name) for name in names], 6),
+        hint="--label-column NAME, or --label CLASS for all rows of the file; the first line of a "
+        "CSV file must name the columns",
     )
 
 
@@ -242,6 +243,12 @@ def _as_it_stands(label: str) -> str:
         return UNLABELLED
     whole, point, rest = label.partition(".")
     return whole if whole.isdecimal() and point and not rest.strip("0") else label
+
+
+def _as_read(column: str) -> str:
+    """A column as its file called it, or nearly: ``answer`` for ``halSourceAnswer``."""
+    name = column.removeprefix("halSource")
+    return name if name == column else name[:1].lower() + name[1:]
 
 
 def _plain_name(column: str) -> str:

@@ -138,10 +138,12 @@ def label_import(
             "no label to import",
             where=", ".join(str(file.path) for file in files),
             found="every row is without an answer, or outside --only",
-            hint="--label-column with the column of the classes, such as rlnClassNumber",
+            hint="fill in the column of the labels, or name another one with --label-column, such "
+            "as rlnClassNumber",
         )
     changed = _check_changes(particles, merged, relabel=rules.relabel)
     _tell_missing(particles, merged, only, wanted)
+    _tell_alike({*particles.labels, *(answer.label for answer in merged.values())})
     labels = Counter(answer.label for answer in merged.values())
     planned(f"labels: {', '.join(f'{name} {count:,}' for name, count in sorted(labels.items()))}")
     table = _written(particles, merged, number, rules)
@@ -255,6 +257,19 @@ def _tell_missing(
             f"{only}: {len(missing):,} of {len(wanted):,} particles got no label, such as "
             f"{particles.ids[missing[0]]}"
         )
+
+
+def _tell_alike(labels: set[str]) -> None:
+    """Warn of classes whose names are the same but for capitals."""
+    alike: dict[str, list[str]] = {}
+    for label in sorted(labels):
+        alike.setdefault(label.lower(), []).append(label)
+    for names in alike.values():
+        if len(names) > 1:
+            log.warning(
+                f"{' and '.join(names)} are different classes; --rename FILE with lines old,new "
+                "makes them one"
+            )
 
 
 def _written(

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from halcmd.annotations import answers_of
 from halcmd.cropping import crop_turned
@@ -301,6 +302,19 @@ def test_the_pictures_follow_the_keys(tmp_path: Path, visit: Callable[..., Any])
     shown = page.locator(".facts").inner_text()
     assert "0.60" not in shown
     assert "entropy\nhidden" in shown
+    references = look.replace("#pictures", "#classes")
+    still = page.evaluate(references)
+    press(page, "r")
+    assert "references turned by 40°" in page.locator("#status").inner_text()
+    turned = [a != b for a, b in zip(page.evaluate(references), still, strict=True)]
+    assert turned == 3 * [*3 * [True], *3 * [False]]  # means turn, examples do not
+    press(page, *"r" * 8)
+    assert page.evaluate(references) == still
+    press(page, "R")
+    assert "by 320°" in page.locator("#status").inner_text()
+    turns = np.reshape(page.evaluate("rotation([1, 2, 3], 1)"), (3, 3))
+    axis = np.array([1.0, 2.0, 3.0]) / np.sqrt(14)
+    np.testing.assert_allclose(turns, Rotation.from_rotvec(axis).as_matrix(), atol=1e-12)
     # Each class: the mean in three planes and three examples.
     assert page.locator("#classes .row").count() == 3
     assert page.locator("#classes canvas").count() == 18
@@ -314,7 +328,7 @@ def test_slab_and_lowpass_begin_at_the_same_nanometres(
     assert page.locator("#slab-text").inner_text() == "3.0 nm"
     assert page.locator("#lowpass-text").inner_text() == "4.0 nm"
     views = page.evaluate("[0.1, 0.4, 1, 2].map(firstView).map((v) => [v.slab, v.lowpass])")
-    assert views == [[9, 3], [7, 1.75], [3, 0.75], [3, 0.25]]
+    assert views == [[9, 3], [7, 2], [3, 0.75], [3, 0.5]]
 
 
 def test_black_and_white_follow_the_picture(tmp_path: Path, visit: Callable[..., Any]) -> None:

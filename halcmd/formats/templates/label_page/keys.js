@@ -17,6 +17,7 @@ const HELP = [
   ["k K", "more, less contrast"],
   ["i", "invert black and white"],
   ["t", "turn by the orientation of the pick, and back"],
+  ["r  R", "turn the references a step on, a step back"],
   ["p", "hide or show the prediction"],
   ["a", "your name"],
   ["w", "save the labels to a file"],
@@ -109,6 +110,13 @@ function toggle(name) {
   keep();
   showTools();
   redrawPictures();
+}
+
+function turnReferences(steps) {
+  state.view.step = (state.view.step + steps + STEPS) % STEPS;
+  keep();
+  drawReferences();
+  say(`references turned by ${(360 / STEPS) * state.view.step}°`);
 }
 
 function cycle(list) {
@@ -205,6 +213,8 @@ const ACTIONS = {
   K: () => set("contrast", state.view.contrast - 1, 1, 10),
   i: () => toggle("invert"),
   t: () => toggle("turn"),
+  r: () => turnReferences(1),
+  R: () => turnReferences(-1),
   p: () => toggle("prediction"),
 };
 const IN_SINGLE = {

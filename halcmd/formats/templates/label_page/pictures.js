@@ -1,6 +1,7 @@
 // Drawing: planes in grey on canvases, with scale bars, marks and names.
 
 const MARK = "#ffd54a";
+const STEPS = 9;
 
 function element(kind, text = "", kinds = "") {
   const made = document.createElement(kind);
@@ -13,10 +14,9 @@ function byId(id) {
   return document.getElementById(id);
 }
 
-// A volume as it is looked at: turned where that is asked for, and filtered.
-function seen(text, turn) {
+// A volume as it is looked at: turned, if by anything, and filtered.
+function seen(text, matrix) {
   const { lowpass } = state.view;
-  const matrix = state.view.turn ? turn : null;
   return kept(`${lowpass} ${matrix} ${text}`, () => {
     const volume = decoded(text);
     return smoothed(matrix ? turned(volume, EDGE, matrix) : volume, EDGE, lowpass);
@@ -101,9 +101,20 @@ function drawBox(paper, size, share) {
 }
 
 // One plane of a box.
-function drawBoxPlane(canvas, text, turn, name, marks) {
-  const volume = seen(text, turn);
+function drawBoxPlane(canvas, text, matrix, name, marks) {
+  const volume = seen(text, matrix);
   draw(canvas, planeOf(volume, EDGE, name, state.view.slab), EDGE, marks);
+}
+
+// How a particle is turned: by its pick's orientation where that is asked for.
+function turnOf(particle) {
+  return state.view.turn ? particle.turn : null;
+}
+
+// How references are turned: about a slanted axis, a ninth of a turn with each step.
+function referenceTurn() {
+  const { step } = state.view;
+  return step ? rotation([1, 2, 3], (2 * Math.PI * step) / STEPS) : null;
 }
 
 // The surroundings, filtered like the box.

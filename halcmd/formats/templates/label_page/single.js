@@ -21,7 +21,7 @@ function showSingle() {
   paintChip(byId("answer"), labelOf(state.current));
   for (const name of PLANES) {
     const width = { nm: DATA.nm, name };
-    drawBoxPlane(pictures[name], particle.box, particle.turn, name, width);
+    drawBoxPlane(pictures[name], particle.box, turnOf(particle), name, width);
   }
   const around = pictures.surroundings;
   around.parentElement.classList.toggle("missing", !particle.context);
@@ -136,7 +136,9 @@ function referenceFigure(text, plane, words, kind) {
 
 function drawReferences() {
   for (const canvas of byId("classes").querySelectorAll("canvas")) {
-    if (canvas.clientWidth) drawBoxPlane(canvas, canvas.volume, null, canvas.dataset.plane, {});
+    const isWhole = canvas.parentElement.classList.contains("mean");
+    const matrix = isWhole ? referenceTurn() : null;
+    if (canvas.clientWidth) drawBoxPlane(canvas, canvas.volume, matrix, canvas.dataset.plane, {});
   }
 }
 

@@ -42,6 +42,19 @@ function turned(volume, edge, matrix) {
   return out;
 }
 
+// The rows of the matrix that turns by an angle about an axis (Rodrigues' formula).
+function rotation(axis, angle) {
+  const length = Math.hypot(...axis);
+  const [x, y, z] = axis.map((value) => value / length);
+  const [c, s] = [Math.cos(angle), Math.sin(angle)];
+  const d = 1 - c;
+  return [
+    ...[c + x * x * d, x * y * d - z * s, x * z * d + y * s],
+    ...[y * x * d + z * s, c + y * y * d, y * z * d - x * s],
+    ...[z * x * d - y * s, z * y * d + x * s, c + z * z * d],
+  ];
+}
+
 function between(volume, edge, fx, fy, fz) {
   const x = Math.min(Math.floor(fx), edge - 2);
   const y = Math.min(Math.floor(fy), edge - 2);
