@@ -22,13 +22,17 @@ _COLUMNS = (
     "halLabelRound",
     "halLabelFile",
     "halLabelDate",
+    "halLabelTime",
 )
 _NONE = "none"
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer for one particle; text as in the block, ``none`` where not known."""
+    """One answer for one particle; text as in the block, ``none`` where not known.
+
+    ``date`` is that of the import, ``time`` when the answer was given, as its file says.
+    """
 
     particle: str
     label: str
@@ -36,6 +40,12 @@ class Answer:
     round: str = "0"
     file: str = _NONE
     date: str = _NONE
+    time: str = _NONE
+
+
+def as_word(text: str) -> str:
+    """Text as one word of a STAR file."""
+    return "_".join(text.split())
 
 
 def answers_of(particles: Particles, touched: Iterable[int] = ()) -> list[Answer]:

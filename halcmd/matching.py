@@ -1,8 +1,7 @@
 """Which particle a row of another file is: by id, by image name, or by position."""
 
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from hashlib import blake2b
 
 import numpy as np
@@ -10,6 +9,7 @@ from scipy.spatial import cKDTree
 
 NO_MATCH = -1
 AMBIGUOUS = -2
+MISPLACED = -3
 _SAME_PLACE = 1e-3  # Angstrom: positions have three decimals
 
 
@@ -22,31 +22,46 @@ class Match:
     by : str
         ``id``, ``name`` or ``coordinate``.
     rows : ndarray, shape (n,), int
-        Row of the particle table; ``NO_MATCH`` or ``AMBIGUOUS``.
+        Row of the particle table; ``NO_MATCH``, ``AMBIGUOUS``, or ``MISPLACED`` where the particle
+        of that id lies at another place.
+    candidates : mapping of int to tuple of int
+        Row of the file to the rows of the particle table that it could be, where it is ambiguous
+        or misplaced.
+    far : float
+        Largest distance of a misplaced row from its particle, Angstrom.
     """
 
     by: str
     rows: np.ndarray
+    candidates: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    far: float = 0.0
 
     @property
     def matched(self) -> np.ndarray:
         """Whether a row has its particle, shape (n,), bool."""
         return np.asarray(self.rows >= 0)
 
+    def filled(self, other: "Match", where: np.ndarray, by: str) -> "Match":
+        """This match, and another one's rows where that is said, shape (n,), bool."""
+        candidates = {row: found for row, found in self.candidates.items() if not where[row]}
+        candidates |= {row: found for row, found in other.candidates.items() if where[row]}
+        rows = np.where(where, other.rows, self.rows)
+        return Match(by, rows, candidates, max(self.far, other.far))
+
 
 def match_ids(wanted: Sequence[str], ids: Sequence[str]) -> Match:
     """Rows whose halParticleId is the same."""
-    return Match("id", _lookup(wanted, ids))
+    return Match("id", *_lookup(wanted, ids))
 
 
 def match_names(wanted: Sequence[str], names: Sequence[str]) -> Match:
     """Rows whose image is the same: the whole path, else the base name where it is unique."""
-    rows = _lookup([_path(name) for name in wanted], [_path(name) for name in names])
-    left = np.flatnonzero(rows == NO_MATCH)
-    if len(left):
-        bases = [_base(name) for name in names]
-        rows[left] = _lookup([_base(wanted[int(row)]) for row in left], bases)
-    return Match("name", rows)
+    whole = Match("name", *_lookup([_path(n) for n in wanted], [_path(n) for n in names]))
+    left = whole.rows == NO_MATCH
+    if not left.any():
+        return whole
+    last = Match("name", *_lookup([_base(n) for n in wanted], [_base(n) for n in names]))
+    return whole.filled(last, left, "name")
 
 
 def match_positions(
@@ -75,21 +90,28 @@ def match_positions(
         Angstrom.
     """
     rows = np.full(len(positions), NO_MATCH)
+    candidates: dict[int, tuple[int, ...]] = {}
     placed = np.isfinite(positions).all(axis=1)
     known = np.isfinite(table_positions).all(axis=1)
     for name in dict.fromkeys(tomograms[placed]):
         here = np.flatnonzero(placed & (tomograms == name))
         there = np.flatnonzero(known & (table_tomograms == name))
         if len(there):
-            found = _nearest(positions[here], table_positions[there], distance, voxel)
+            found, near = _nearest(positions[here], table_positions[there], distance, voxel)
             rows[here] = np.where(found >= 0, there[found], found)
-    return Match("coordinate", rows)
+            for place in np.flatnonzero(found == AMBIGUOUS):
+                candidates[int(here[place])] = tuple(there[near[place]].tolist())
+    return Match("coordinate", rows, candidates)
 
 
 def _nearest(
     positions: np.ndarray, table_positions: np.ndarray, distance: float, voxel: float
-) -> np.ndarray:
-    """For each position the place of its particle in the table, or NO_MATCH, or AMBIGUOUS."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """For each position the place of its particle in the table, or NO_MATCH, or AMBIGUOUS.
+
+    Also the places of the two nearest particles, shape (n, 2); the second is meant where there is
+    one, as there is wherever a position is ambiguous.
+    """
     gaps, places = cKDTree(table_positions).query(positions, k=[1, 2])
     first, second = gaps.T
     found = places[:, 0]
@@ -97,14 +119,20 @@ def _nearest(
     # Rows at one and the same place are several answers for one particle, which all count.
     matched = (first <= distance) & (first <= nearest_row + _SAME_PLACE)
     rivals = (second < 3 * first) | (second <= voxel)
-    return np.where(matched, np.where(rivals, AMBIGUOUS, found), NO_MATCH)
+    return np.where(matched, np.where(rivals, AMBIGUOUS, found), NO_MATCH), places
 
 
-def _lookup(wanted: Sequence[str], names: Sequence[str]) -> np.ndarray:
-    counts = Counter(names)
-    row_of = {name: row for row, name in enumerate(names)}
-    rows = [AMBIGUOUS if counts[name] > 1 else row_of.get(name, NO_MATCH) for name in wanted]
-    return np.array(rows, dtype=int)
+def _lookup(
+    wanted: Sequence[str], names: Sequence[str]
+) -> tuple[np.ndarray, dict[int, tuple[int, ...]]]:
+    """The row of each name, or NO_MATCH, or AMBIGUOUS; and where that is so, all its rows."""
+    rows_of: dict[str, list[int]] = {}
+    for row, name in enumerate(names):
+        rows_of.setdefault(name, []).append(row)
+    found = [rows_of.get(name, []) for name in wanted]
+    rows = [AMBIGUOUS if len(own) > 1 else own[0] if own else NO_MATCH for own in found]
+    candidates = {row: tuple(own) for row, own in enumerate(found) if len(own) > 1}
+    return np.array(rows, dtype=int), candidates
 
 
 def _path(name: str) -> str:

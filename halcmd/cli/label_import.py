@@ -80,7 +80,8 @@ def label_import(
         bool,
         Option(
             "--allow-unmatched",
-            help="Leave out rows that are of no particle, with a warning.",
+            help="Leave out rows that are of no particle, of several, or of one elsewhere; "
+            "unused.star lists them.",
             rich_help_panel="Matching",
         ),
     ] = False,

@@ -45,7 +45,7 @@ OUTPUTS = (
     "classes.csv",
     "montage.png",
     "montage.pdf",
-    "unmatched.csv",
+    "unused.star",
     "agreement.star",
     "evaluation.star",
     RESULTS,

@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 
 from halcmd.console import log
-from halcmd.errors import InputError, first_few
+from halcmd.errors import InputError
 from halcmd.formats.mrc import open_volume
 from halcmd.intake.labels import LabelFile
 from halcmd.matching import (
     AMBIGUOUS,
+    MISPLACED,
     NO_MATCH,
     Match,
     id_number,
@@ -71,7 +72,7 @@ def match_labels(
     Raises
     ------
     InputError
-        There is no way, or an id stands at another place than the particle.
+        There is no way.
     """
     placing = placing or Placing()
     ways = ("id", "name", "coordinate") if way == "auto" else (way,)
@@ -79,19 +80,19 @@ def match_labels(
     for by in ways:
         if by == "id" and not particles.ids_are_new and _has_ids(file):
             match = _by_id(particles, file)
-            _check_positions(particles, file, match, max_distance, placing)
+            match = _well_placed(particles, file, match, max_distance, placing)
         elif by == "name" and (names := _by_name(particles, file)) is not None:
             match = names
         elif by == "coordinate" and _can_place(particles, file, way, found):
             match = _by_position(particles, file, max_distance, placing)
         else:
             continue
-        if found is None or not found.matched.any():
+        if found is None or not _has_found(found):
             found, is_open = match, _is_open(file, match)
         else:
             found = _completed(found, match, is_open)
             is_open &= ~found.matched
-        if found.matched.any() and not is_open.any():
+        if _has_found(found) and not is_open.any():
             break
     if found is None:
         raise InputError(
@@ -105,6 +106,11 @@ def match_labels(
         f"{found.by}"
     )
     return found
+
+
+def _has_found(match: Match) -> bool:
+    """Whether a way led to particles, if only to some that lie elsewhere."""
+    return bool((match.matched | (match.rows == MISPLACED)).any())
 
 
 def _has_ids(file: LabelFile) -> bool:
@@ -134,7 +140,7 @@ def _completed(found: Match, match: Match, is_open: np.ndarray) -> Match:
     """The first match, and the second for the rows that the first has left open."""
     taken = is_open & (match.rows != NO_MATCH)
     by = f"{found.by} and {match.by}" if taken.any() else found.by
-    return Match(by, np.where(taken, match.rows, found.rows))
+    return found.filled(match, taken, by)
 
 
 def _can_place(particles: Particles, file: LabelFile, way: str, found: Match | None) -> bool:
@@ -166,10 +172,9 @@ def _by_name(particles: Particles, file: LabelFile) -> Match | None:
     best = max(matches, key=lambda match: int(match.matched.sum()), default=None)
     if best is None:
         return None
-    rows = best.rows
     for other in matches:
-        rows = np.where((rows < 0) & (other.rows >= 0), other.rows, rows)
-    return Match("name", rows)
+        best = best.filled(other, ~best.matched & other.matched, "name")
+    return best
 
 
 def _by_position(
@@ -273,30 +278,27 @@ def _distance(picks: Picks, tomograms: dict[str, Tomogram], max_distance: float 
     return max(_DEFAULT_DISTANCE_VOXELS * voxel, pixel)
 
 
-def _check_positions(
+def _well_placed(
     particles: Particles,
     file: LabelFile,
     match: Match,
     max_distance: float | None,
     placing: Placing,
-) -> None:
-    """An id that stands at another place is not the same particle."""
+) -> Match:
+    """The match by id, less the rows that stand at another place than their particle."""
     positions = _stated_positions(particles, file, placing)
     if positions is None:
-        return
+        return match
     limit = max_distance if max_distance is not None else 2 * _pixel_size(particles)
     here = np.flatnonzero(match.matched)
     gaps = np.linalg.norm(positions[here] - particles.positions[match.rows[here]], axis=1)
     far = here[gaps > limit]
-    if len(far):
-        raise InputError(
-            "the same id stands at another place",
-            where=str(file.path),
-            found=f"{first_few(particles.ids[match.rows[far]])}, up to {np.nanmax(gaps):.0f} A"
-            " away",
-            hint="--match coordinate if the labels are of another extraction, --coords-angpix if "
-            "their coordinates are other pixels, a larger --max-distance if points were moved",
-        )
+    if not len(far):
+        return match
+    moved = {int(row): (int(match.rows[row]),) for row in far}
+    rows = match.rows.copy()
+    rows[far] = MISPLACED
+    return Match(match.by, rows, {**match.candidates, **moved}, float(gaps.max()))
 
 
 def _stated_positions(particles: Particles, file: LabelFile, placing: Placing) -> np.ndarray | None:

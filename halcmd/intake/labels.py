@@ -27,6 +27,7 @@ TOMOGRAM_NUMBER_COLUMNS = ("halTomogramNumber",)
 PARTICLE_NAME_COLUMNS = ("rlnTomoParticleName",)
 IMAGE_COLUMNS = ("halImageName", "rlnImageName", "image", "image_name", "file")
 ANNOTATOR_COLUMNS = ("annotator", "halLabelSource")
+TIME_COLUMNS = ("time", "halLabelTime")
 LABEL_COLUMNS = ("halLabel", "label", "class", "rlnClassNumber")
 _GUARDED = re.compile(r"'(?=[=+\-@\t\r])")
 """What labels.html puts before text that a spreadsheet would take for a formula."""
@@ -49,6 +50,8 @@ class LabelFile:
         Tomogram and coordinates of each row, where the file has them.
     annotators : ndarray of shape (n,), object of str, or None
         Who gave each answer, where the file says it; ``none`` where not.
+    times : ndarray of shape (n,), object of str, or None
+        When each answer was given, where the file says it.
     numbers, tomogram_numbers : ndarray of shape (n,), object of str, or None
         What stands for ids and tomograms where texts were lost (``halcmd.matching.id_number``).
     """
@@ -60,6 +63,7 @@ class LabelFile:
     images: np.ndarray | None
     picks: Picks | None
     annotators: np.ndarray | None = None
+    times: np.ndarray | None = None
     numbers: np.ndarray | None = None
     tomogram_numbers: np.ndarray | None = None
 
@@ -113,6 +117,7 @@ def read_labels(
         _first(table, IMAGE_COLUMNS),
         picks,
         annotators=_first(table, ANNOTATOR_COLUMNS),
+        times=_first(table, TIME_COLUMNS),
         numbers=_whole(_first(table, NUMBER_COLUMNS)),
         tomogram_numbers=_whole(_first(table, TOMOGRAM_NUMBER_COLUMNS)),
     )
@@ -186,8 +191,9 @@ def _answers(table: Table, picks: Picks | None, column: str | None, path: Path) 
     raise InputError(
         "no column with labels",
         where=str(path),
-        found=first_few(names, 6),
-        hint="--label-column NAME, or --label CLASS for all rows of the file",
+        found=first_few([_as_read(name) for name in names], 6),
+        hint="--label-column NAME, or --label CLASS for all rows of the file; the first line of a "
+        "CSV file must name the columns",
     )
 
 
@@ -237,6 +243,12 @@ def _as_it_stands(label: str) -> str:
         return UNLABELLED
     whole, point, rest = label.partition(".")
     return whole if whole.isdecimal() and point and not rest.strip("0") else label
+
+
+def _as_read(column: str) -> str:
+    """A column as its file called it, or nearly: ``answer`` for ``halSourceAnswer``."""
+    name = column.removeprefix("halSource")
+    return name if name == column else name[:1].lower() + name[1:]
 
 
 def _plain_name(column: str) -> str:

@@ -90,6 +90,8 @@ _KINDS = {
     **dict.fromkeys(("em", "imod"), _BINARY),
 }
 
+_ZIP = b"PK\x03\x04"
+
 
 def recognise(file: PickFile, name: str = "auto") -> str:
     """The key of the importer for this file.
@@ -138,6 +140,8 @@ def _why_not(file: PickFile) -> tuple[str, str]:
     """What is wrong with a file that no importer knows, and what to try."""
     if file.star is not None:
         return _why_no_star(file.star)
+    if not file.text and file.data.startswith(_ZIP):
+        return "this is a workbook of a spreadsheet program, or an archive", "save it as CSV"
     if not file.text:
         return "this is neither text nor a binary format of picks", _FORMATS
     if any(line.startswith("_rln") for line in file.text.splitlines()):

@@ -211,6 +211,8 @@ def _facts(table: Particles, asked: Rows) -> list[dict[str, Any]]:
     predicted = table.text("halPredictedClass", "none")
     probability = table.number("halProbability")
     why = {words: table.text(name, "") for name, words in _WHY.items() if table.has(name)}
+    if "random" in table.text("halQueryStrategy", "none")[asked]:
+        why.pop("score", None)  # a random number
     facts = []
     poses = zip(turns_of(table, asked), box_axes(table, asked), strict=True)
     for row, (turn, axes) in zip(asked, poses, strict=True):

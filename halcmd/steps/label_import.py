@@ -8,18 +8,22 @@ from pathlib import Path
 import numpy as np
 
 from halcmd.agreement import Agreement, agreement
-from halcmd.annotations import Answer, answers_of, latest, renamed, with_answers
+from halcmd.annotations import Answer, answers_of, as_word, latest, renamed, with_answers
 from halcmd.console import log, planned
 from halcmd.errors import InputError, OptionError, first_few
-from halcmd.formats.files import write_csv
+from halcmd.intake.label_answers import answers_from, find_answers
 from halcmd.intake.label_matching import Placing, match_labels
+from halcmd.intake.label_unused import outvoted, write_unused
 from halcmd.intake.label_votes import settled, with_earlier
 from halcmd.intake.labels import LabelFile, read_ids
 from halcmd.label_quality import DOUBTS
-from halcmd.matching import AMBIGUOUS, NO_MATCH, Match
+from halcmd.matching import Match
 from halcmd.particles import UNLABELLED, Particles, valid_label
 from halcmd.reports.annotators import say_agreement, write_agreement
 from halcmd.tables import running, write_particles
+
+_OF_ROWS = ("matched", "unmatched", "ambiguous", "misplaced")
+"""What is counted of the rows of the files."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class Rules:
     relabel : bool
         Existing labels and splits may change.
     allow_unmatched : bool
-        Rows that are of no particle are left out with a warning.
+        Rows that are of no particle, of several, or of one elsewhere are left out with a warning.
     absent : str or None
         Label for unlabelled pool rows that no file mentions.
     split : str
@@ -58,12 +62,13 @@ class Rules:
 
 @dataclass(frozen=True)
 class LabelImportResult:
-    """What was merged: rows of the files (matched, unmatched, ambiguous), particles (the rest)."""
+    """What was merged: rows of the files (matched to misplaced), particles (the rest)."""
 
     particles: Particles
     matched: int
     unmatched: int
     ambiguous: int
+    misplaced: int
     conflicting: int
     changed: int
     labels: dict[str, int] = field(default_factory=dict)
@@ -71,7 +76,7 @@ class LabelImportResult:
 
     def summary(self) -> dict[str, object]:
         """What ``--json`` prints."""
-        names = ("matched", "unmatched", "ambiguous", "conflicting", "changed", "labels")
+        names = (*_OF_ROWS, "conflicting", "changed", "labels")
         agreed = self.agreement.summary() if self.agreement else None
         return {name: getattr(self, name) for name in names} | {"agreement": agreed}
 
@@ -107,39 +112,25 @@ def label_import(
     Raises
     ------
     InputError
-        Rows that match no particle or several, contradictory answers, or a change of an existing
-        label without ``relabel``. Nothing is written then.
+        Rows that match no particle, several or one elsewhere, contradictory answers, or a change
+        of an existing label without ``relabel``. Nothing is written then.
     """
-    wanted = _wanted_rows(particles, only)
     number = str(_next_round(particles) if label_round is None else label_round)
-    answers: dict[int, list[Answer]] = {}
-    mentioned: set[int] = set()
-    counts: Counter[str] = Counter()
-    lost: list[list[str]] = []
-    for file in files:
-        match = match_labels(
-            particles,
-            file,
-            way=rules.match,
-            max_distance=rules.max_distance,
-            placing=rules.placing,
-        )
-        lost += _check_matched(file, match, rules, everything=only is None)
-        mentioned |= set(match.rows[match.matched].tolist())
-        counts["matched"] += int(match.matched.sum())
-        counts["unmatched"] += int((match.rows == NO_MATCH).sum())
-        counts["ambiguous"] += int((match.rows == AMBIGUOUS).sum())
-        sources = _sources(file, annotator)
-        for row, label, source in zip(match.rows, file.labels, sources, strict=True):
-            if row >= 0 and row in wanted and label != UNLABELLED:
-                facts = (_word(source), number, _word(file.path.name), _date())
-                given = Answer(particles.ids[row], label, *facts)
-                answers.setdefault(int(row), []).append(given)
+    wanted = _wanted_rows(particles, only)
+    found = find_answers(
+        particles,
+        [(file, _match(particles, file, rules)) for file in files],
+        wanted,
+        allowed=rules.allow_unmatched,
+        everything=only is None,
+    )
+    answers = answers_from(particles, found.taken, annotator, number, _date())
     before = answers_of(particles, answers)
     votes = with_earlier(answers, before) if rules.conflict == "majority" else answers
     merged, conflicting = settled(votes, rules.conflict)
+    unused = [*found.unused, *outvoted(particles, found.taken, merged)]
     if rules.absent is not None:
-        absent = _absent(particles, wanted - mentioned, rules.absent, annotator, number)
+        absent = _absent(particles, wanted - found.mentioned, rules.absent, annotator, number)
         answers |= {row: [answer] for row, answer in absent.items()}
         merged |= absent
     if not merged:
@@ -147,10 +138,12 @@ def label_import(
             "no label to import",
             where=", ".join(str(file.path) for file in files),
             found="every row is without an answer, or outside --only",
-            hint="--label-column with the column of the classes, such as rlnClassNumber",
+            hint="fill in the column of the labels, or name another one with --label-column, such "
+            "as rlnClassNumber",
         )
     changed = _check_changes(particles, merged, relabel=rules.relabel)
     _tell_missing(particles, merged, only, wanted)
+    _tell_alike({*particles.labels, *(answer.label for answer in merged.values())})
     labels = Counter(answer.label for answer in merged.values())
     planned(f"labels: {', '.join(f'{name} {count:,}' for name, count in sorted(labels.items()))}")
     table = _written(particles, merged, number, rules)
@@ -158,25 +151,15 @@ def label_import(
     table = with_answers(table, known)
     agreed = _agreement(table, known, folder)
     write_particles(folder / "particles.star", table)
-    if lost:
-        write_csv(folder / "unmatched.csv", ("file", "row", "particle", "label"), lost)
+    write_unused(folder / "unused.star", unused)
     return LabelImportResult(
         table,
-        counts["matched"],
-        counts["unmatched"],
-        counts["ambiguous"],
-        conflicting,
-        changed,
-        dict(sorted(labels.items())),
-        agreed,
+        **{name: found.counts[name] for name in _OF_ROWS},
+        conflicting=conflicting,
+        changed=changed,
+        labels=dict(sorted(labels.items())),
+        agreement=agreed,
     )
-
-
-def _sources(file: LabelFile, annotator: str | None) -> list[str]:
-    """Who gave each answer of a file: the one person given, else as it says, else the file."""
-    if annotator is not None or file.annotators is None:
-        return [annotator or file.path.name] * len(file.labels)
-    return [name if name not in {"", "none"} else file.path.name for name in file.annotators]
 
 
 def rename_labels(
@@ -189,17 +172,18 @@ def rename_labels(
     InputError
         No label is called so, or a class may not be called so.
     """
-    table, rows = renamed(particles, renames, file=_word(file.name), date=_date())
+    table, rows = renamed(particles, renames, file=as_word(file.name), date=_date())
     labels = dict(sorted(Counter(table.labels[rows].tolist()).items()))
     planned(f"renamed: {', '.join(f'{name} {count:,}' for name, count in labels.items())}")
     log.info("train and score again: models and predictions know the old names")
     write_particles(folder / "particles.star", table)
-    return LabelImportResult(table, 0, 0, 0, 0, len(rows), labels)
+    return LabelImportResult(table, 0, 0, 0, 0, 0, len(rows), labels)
 
 
-def _word(text: str) -> str:
-    """Text as one word of a STAR file."""
-    return "_".join(text.split())
+def _match(particles: Particles, file: LabelFile, rules: Rules) -> Match:
+    return match_labels(
+        particles, file, way=rules.match, max_distance=rules.max_distance, placing=rules.placing
+    )
 
 
 def _date() -> str:
@@ -235,43 +219,6 @@ def _wanted_rows(particles: Particles, only: Path | None) -> set[int]:
     return rows
 
 
-def _check_matched(
-    file: LabelFile, match: Match, rules: Rules, *, everything: bool
-) -> list[list[str]]:
-    """Rows that are of no particle, for the report; an error where they are not to be left out."""
-    answered = file.labels != UNLABELLED
-    lost = np.flatnonzero(~match.matched & answered)
-    ambiguous = np.flatnonzero((match.rows == AMBIGUOUS) & answered)
-    if len(ambiguous):
-        raise InputError(
-            "labels that fit several particles",
-            where=str(file.path),
-            found=first_few(_names(file, ambiguous)),
-            hint="labels with halParticleId, or a smaller --max-distance",
-        )
-    if not len(lost) or not everything:
-        return []
-    if rules.allow_unmatched and match.matched.any():
-        log.warning(
-            f"{file.path}: {first_few(_names(file, lost))} are of no particle in the table; left "
-            "out, see unmatched.csv"
-        )
-        labels = file.labels[lost]
-        facts = zip(lost, _names(file, lost), labels, strict=True)
-        return [[str(file.path), str(row + 1), name, label] for row, name, label in facts]
-    raise InputError(
-        "labels for particles that are not in the table",
-        where=str(file.path),
-        found=first_few(_names(file, lost)),
-        hint="check --i and --match, or --allow-unmatched to leave these rows out",
-    )
-
-
-def _names(file: LabelFile, rows: np.ndarray) -> list[str]:
-    names = file.ids if file.ids is not None else file.images
-    return [f"row {row + 1}" if names is None else str(names[row]) for row in rows]
-
-
 def _absent(
     particles: Particles, rows: set[int], label: str, annotator: str | None, number: str
 ) -> dict[int, Answer]:
@@ -279,7 +226,7 @@ def _absent(
     if not valid_label(label):
         raise OptionError("--absent is no class name", found=label)
     free = ~particles.is_answered & ~particles.is_test
-    facts = (_word(annotator or "absent"), number, "none", _date())
+    facts = (as_word(annotator or "absent"), number, "none", _date())
     rows = {row for row in rows if free[row]}
     return {row: Answer(particles.ids[row], label, *facts) for row in sorted(rows)}
 
@@ -310,6 +257,19 @@ def _tell_missing(
             f"{only}: {len(missing):,} of {len(wanted):,} particles got no label, such as "
             f"{particles.ids[missing[0]]}"
         )
+
+
+def _tell_alike(labels: set[str]) -> None:
+    """Warn of classes whose names are the same but for capitals."""
+    alike: dict[str, list[str]] = {}
+    for label in sorted(labels):
+        alike.setdefault(label.lower(), []).append(label)
+    for names in alike.values():
+        if len(names) > 1:
+            log.warning(
+                f"{' and '.join(names)} are different classes; --rename FILE with lines old,new "
+                "makes them one"
+            )
 
 
 def _written(

@@ -13,6 +13,7 @@ import pytest
 import starfile
 
 from halcmd.formats.mrc_writing import write_volume
+from halcmd.formats.star import read_star
 from halcmd.intake.labels import read_labels
 from halcmd.particles import UNLABELLED, Particles, new_particles
 from halcmd.steps.label_import import LabelImportResult, Rules, label_import
@@ -316,8 +317,10 @@ def test_the_table_may_be_filtered_and_sorted_between_query_and_import(
     assert_labels(result, [given.get(name, UNLABELLED) for name in left.ids])
     gone = set(table.ids[rows]) - set(left.ids)
     assert result.unmatched == len(gone)
-    with (tmp_path / "unmatched.csv").open() as report:
-        assert sum(1 for _ in report) == len(gone) + 1
+    unused = read_star(tmp_path / "unused.star").table("unused")
+    assert unused is not None
+    assert unused.column("halUnusedReason") == ["unmatched"] * len(gone)
+    assert not ids or set(unused.column("halParticleId")) == gone
 
 
 def assert_labels(result: LabelImportResult, expected: list[str]) -> None:

@@ -13,6 +13,7 @@ from halcmd.console import log
 from halcmd.cropping import Geometry, Intensity
 from halcmd.errors import InputError, OptionError
 from halcmd.formats.mrc_writing import write_volume
+from halcmd.formats.star import read_star
 from halcmd.intake.label_matching import Placing
 from halcmd.intake.labels import read_labels, read_renames
 from halcmd.intake.read import read_picks
@@ -62,6 +63,7 @@ def test_labels_by_id_go_to_their_particles(tmp_path):
         "matched": 3,
         "unmatched": 0,
         "ambiguous": 0,
+        "misplaced": 0,
         "conflicting": 0,
         "changed": 0,
         "labels": {"junk": 1, "ribosome": 1},
@@ -186,7 +188,7 @@ def test_labels_of_other_tomograms_can_be_left_out(tmp_path, microtubule, caplog
     result = run(microtubule, text, tmp_path, rules=Rules(allow_unmatched=True))
     assert (result.matched, result.unmatched) == (1, 1)
     assert np.flatnonzero(result.particles.is_answered).tolist() == [3]
-    assert "left out" in caplog.text
+    assert "not used, unmatched: 1 (row 2 in TS_99)" in caplog.text
 
 
 def test_an_id_at_another_place_is_not_the_same_particle(tmp_path, microtubule):
@@ -375,12 +377,93 @@ def test_labels_of_unknown_particles_stop_unless_allowed(tmp_path, caplog):
     assert "T/000077" in str(error.value.found)
     result = run(table(), text, tmp_path, rules=Rules(allow_unmatched=True))
     assert (result.matched, result.unmatched) == (1, 1)
-    report = (tmp_path / "unmatched.csv").read_text().splitlines()
-    assert report[0] == "file,row,particle,label"
-    assert len(report) == 2
+    unused = read_star(tmp_path / "unused.star").table("unused")
+    assert unused is not None
+    row = {name: unused.column(name) for name in unused.labels}
+    assert row == {
+        "halUnusedReason": ["unmatched"],
+        "halLabelFile": ["labels.csv"],
+        "halLabelRow": ["2"],
+        "halLabel": ["apo"],
+        "halParticleId": ["T/000077"],
+        "halImageName": ["none"],
+        "halTomogram": ["none"],
+        **{f"halCoordinate{axis}": ["nan"] for axis in "XYZ"},
+        "halCandidates": ["none"],
+    }
     assert "T/000077" in caplog.text
     with pytest.raises(InputError, match="not in the table"):
         run(table(), "id,label\nX,apo\n", tmp_path, rules=Rules(allow_unmatched=True))
+
+
+def test_what_is_not_used_is_listed_with_the_reason(tmp_path):
+    text = "tomogram,x,y,z\nTS_001,10,11,12\nTS_001,20,21,22\nTS_001,30,31,32\nTS_001,32,31,32\n"
+    particles = extracted(tmp_path, text)
+    ids = particles.ids.tolist()
+    write_particles(tmp_path / "asked.star", particles.take([0, 2, 3]))
+    rows = (
+        "tomogram,x,y,z,id,label\n"
+        f"TS_001,10,11,12,{ids[0]},apo\n"
+        f"TS_001,10,11,12,{ids[0]},apo\n"
+        f"TS_001,10,11,12,{ids[0]},holo\n"
+        f"TS_001,20,21,22,{ids[1]},apo\n"
+        f"TS_001,20,21,22,{ids[2]},apo\n"
+        "TS_001,31.1,31,32,,apo\n"
+        "TS_001,38,5,10,,apo\n"
+        "TS_001,38,5,10,,\n"
+    )
+    for rules, fault in (
+        (Rules(), "the same id stands at another place"),
+        (Rules(max_distance=500.0, conflict="majority"), "fit several particles"),
+    ):
+        with pytest.raises(InputError, match=fault) as error:
+            run(particles, rows, tmp_path, rules=rules)
+        assert "--allow-unmatched" in str(error.value.hint)
+    assert f"row 6 in TS_001 is {ids[3]} or {ids[2]}" in str(error.value.found)
+    assert not (tmp_path / "unused.star").exists()
+    rules = Rules(allow_unmatched=True, conflict="majority")
+    result = run(particles, rows, tmp_path, rules=rules, only=tmp_path / "asked.star")
+    assert result.particles.labels.tolist() == ["apo", *["unlabelled"] * 3]
+    assert (result.matched, result.unmatched, result.ambiguous, result.misplaced) == (4, 2, 1, 1)
+    unused = read_star(tmp_path / "unused.star").table("unused")
+    assert unused is not None
+    names = ("halLabelRow", "halUnusedReason", "halCandidates")
+    found = set(zip(*(unused.column(name) for name in names), strict=True))
+    assert found == {
+        ("3", "outvoted", ids[0]),
+        ("4", "not_asked", ids[1]),
+        ("5", "misplaced", ids[2]),
+        ("6", "ambiguous", f"{ids[3]},{ids[2]}"),
+        ("7", "unmatched", "none"),
+    }
+
+
+def test_the_message_has_the_columns_as_the_file_has_them(tmp_path):
+    with pytest.raises(InputError, match="no column with labels") as error:
+        run(table(), "halParticleId,x,y,z,halTomogram,colour\nT/1,1,2,3,T,red\n", tmp_path)
+    assert error.value.found == "6 (halParticleId, x, y, z, halTomogram, colour)"
+
+
+def test_a_workbook_is_to_be_saved_as_csv(tmp_path):
+    (tmp_path / "book.xlsx").write_bytes(b"PK\x03\x04" + bytes(60))
+    with pytest.raises(InputError, match="a workbook") as error:
+        run(table(), tmp_path / "book.xlsx", tmp_path)
+    assert error.value.hint == "save it as CSV"
+
+
+def test_names_that_differ_in_capitals_alone_are_noticed(tmp_path, caplog):
+    run(table(), "halParticleId,label\nT/000001,Apo\nT/000002,apo\nT/000003,holo\n", tmp_path)
+    assert "Apo and apo are different classes" in caplog.text
+    assert "holo" not in " ".join(r.message for r in caplog.records if r.levelname == "WARNING")
+
+
+def test_rows_at_no_particle_name_their_tomogram(tmp_path):
+    particles = extracted(tmp_path, "tomogram,x,y,z\nTS_001,10,11,12\nTS_001,20,21,22\n")
+    text = "tomogram,x,y,z,label\nTS_001,30,31,32,apo\nTS_009,20,21,22,apo\n"
+    with pytest.raises(InputError, match="not in the table") as error:
+        run(particles, text, tmp_path)
+    assert error.value.found == "2 (row 1 in TS_001, row 2 in TS_009)"
+    assert "--coords-angpix" in str(error.value.hint)
 
 
 def test_an_image_name_that_fits_two_particles_is_ambiguous(tmp_path):
@@ -405,6 +488,7 @@ def test_ids_made_up_in_this_command_match_nothing(tmp_path):
     ("text", "message"),
     [
         ("halParticleId,colour\nT/000001,red\n", "no column with labels"),
+        ("x,y,z,my colour\n1,2,3,red\n", "no column with labels"),
         ("halParticleId,label\nT/000001,\n", "no label to import"),
         ("name,label\nT/000001,apo\n", "cannot be matched"),
         ("halParticleId,label,label\nT/000001,apo,holo\n", "stands twice"),

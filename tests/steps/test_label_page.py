@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
+from halcmd.annotations import answers_of
 from halcmd.cropping import crop_turned
 from halcmd.formats.mrc_writing import write_stack, write_volume
 from halcmd.intake.labels import read_labels
@@ -168,6 +170,8 @@ def test_fifty_labels_by_keys_and_back(tmp_path: Path, visit: Callable[..., Any]
         assert [of[name] for name in names] == [wanted_label(name) for name in names]
         sources = result.particles.text("halLabelSource")
         assert list(sources).count("Ann_Otator") == ASKED
+        told = {row["halParticleId"]: row["time"] for row in rows}
+        assert {a.particle: a.time for a in answers_of(result.particles)} == told
 
 
 @pytest.mark.parametrize("again", [False, True])
@@ -298,9 +302,55 @@ def test_the_pictures_follow_the_keys(tmp_path: Path, visit: Callable[..., Any])
     shown = page.locator(".facts").inner_text()
     assert "0.60" not in shown
     assert "entropy\nhidden" in shown
+    references = look.replace("#pictures", "#classes")
+    still = page.evaluate(references)
+    press(page, "r")
+    assert "references turned by 40°" in page.locator("#status").inner_text()
+    turned = [a != b for a, b in zip(page.evaluate(references), still, strict=True)]
+    assert turned == 3 * [*3 * [True], *3 * [False]]  # means turn, examples do not
+    press(page, *"r" * 8)
+    assert page.evaluate(references) == still
+    press(page, "R")
+    assert "by 320°" in page.locator("#status").inner_text()
+    turns = np.reshape(page.evaluate("rotation([1, 2, 3], 1)"), (3, 3))
+    axis = np.array([1.0, 2.0, 3.0]) / np.sqrt(14)
+    np.testing.assert_allclose(turns, Rotation.from_rotvec(axis).as_matrix(), atol=1e-12)
     # Each class: the mean in three planes and three examples.
     assert page.locator("#classes .row").count() == 3
     assert page.locator("#classes canvas").count() == 18
+
+
+def test_slab_and_lowpass_begin_at_the_same_nanometres(
+    tmp_path: Path, visit: Callable[..., Any]
+) -> None:
+    page = visit(asked(tmp_path, table(tmp_path)))
+    assert page.evaluate("[state.view.slab, state.view.lowpass]") == [3, 0.75]
+    assert page.locator("#slab-text").inner_text() == "3.0 nm"
+    assert page.locator("#lowpass-text").inner_text() == "4.0 nm"
+    views = page.evaluate("[0.1, 0.4, 1, 2].map(firstView).map((v) => [v.slab, v.lowpass])")
+    assert views == [[9, 3], [7, 2], [3, 0.75], [3, 0.5]]
+
+
+def test_black_and_white_follow_the_picture(tmp_path: Path, visit: Callable[..., Any]) -> None:
+    page = visit(asked(tmp_path, table(tmp_path)))
+    ramp = "Float32Array.from({ length: 1001 }, (_, i) => i)"
+    assert page.evaluate(f"rangeOf({ramp})") == [5, 995]
+    page.evaluate("set('contrast', 6, 1, 10)")
+    assert page.evaluate(f"rangeOf({ramp})") == [pytest.approx(104), pytest.approx(896)]
+    flat, steep = page.evaluate("[rangeOf(new Float32Array(9)), rangeOf(Float32Array.of(0, 1e6))]")
+    assert flat[0] < flat[1]
+    assert steep[1] - steep[0] == pytest.approx(0.8e6)
+
+
+def test_the_projection_is_of_the_middle_half(tmp_path: Path, visit: Callable[..., Any]) -> None:
+    page = visit(asked(tmp_path, table(tmp_path)))
+    volume = np.zeros((BOX, BOX, BOX))
+    volume[4:13, 2, 3] = 1.0
+    volume[0:4, 2, 3] = 9.0
+    plane = "(v) => [...planeOf(Float32Array.from(v), EDGE, 'projection', 1)]"
+    found = np.reshape(page.evaluate(plane, volume.ravel().tolist()), (BOX, BOX))
+    assert found[2, 3] == pytest.approx(1.0)
+    assert found.sum() == pytest.approx(1.0)
 
 
 def test_turning_is_that_of_extract(tmp_path: Path, visit: Callable[..., Any]) -> None:

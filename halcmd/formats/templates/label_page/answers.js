@@ -5,6 +5,13 @@ const FIXED = ["junk", "unknown", "skip"];
 const KEY = `halcmd-labels-${DATA.query}`;
 const MOST_UNDONE = 5000; // labels that can be undone: a browser keeps a few megabytes
 
+// Slab and low-pass to begin with, in voxels: near 3 nm, and half of the amplitude left at 4 nm or more.
+function firstView(nmPerVoxel) {
+  const slab = 2 * Math.round((3 / nmPerVoxel - 1) / 2) + 1;
+  const lowpass = Math.ceil(4 * (4 / HALF_AMPLITUDE / nmPerVoxel)) / 4;
+  return { slab: Math.min(Math.max(slab, 3), 9), lowpass: Math.min(lowpass, 3) };
+}
+
 const state = {
   answers: {}, // place of a particle -> { label, annotator, time }
   added: [], // classes of this page alone
@@ -12,7 +19,7 @@ const state = {
   steps: [], // what can be undone: lists of [place, answer before it]
   current: 0,
   saved: true, // whether the latest file has all answers
-  view: { slab: 3, lowpass: 1, contrast: 5, invert: false, turn: false, prediction: true },
+  view: { ...firstView(NM_PER_VOXEL), contrast: 5, step: 0, invert: false, turn: false, prediction: true },
 };
 let keeps = true;
 let isElsewhere = false; // another window has labelled the same particles

@@ -35,7 +35,7 @@ function buildGrid() {
 
 function drawCell(cell) {
   const particle = DATA.particles[cell.dataset.place];
-  drawBoxPlane(cell.firstChild, particle.box, particle.turn, byId("plane").value, {});
+  drawBoxPlane(cell.firstChild, particle.box, turnOf(particle), byId("plane").value, {});
 }
 
 function redrawGrid() {

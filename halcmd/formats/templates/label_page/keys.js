@@ -17,6 +17,7 @@ const HELP = [
   ["k K", "more, less contrast"],
   ["i", "invert black and white"],
   ["t", "turn by the orientation of the pick, and back"],
+  ["r  R", "turn the references a step on, a step back"],
   ["p", "hide or show the prediction"],
   ["a", "your name"],
   ["w", "save the labels to a file"],
@@ -111,6 +112,13 @@ function toggle(name) {
   redrawPictures();
 }
 
+function turnReferences(steps) {
+  state.view.step = (state.view.step + steps + STEPS) % STEPS;
+  keep();
+  drawReferences();
+  say(`references turned by ${(360 / STEPS) * state.view.step}°`);
+}
+
 function cycle(list) {
   list.selectedIndex = (list.selectedIndex + 1) % list.options.length;
   list.dispatchEvent(new Event("change"));
@@ -128,8 +136,7 @@ function showTools() {
   const { view } = state;
   for (const name of ["slab", "lowpass", "contrast"]) byId(name).value = view[name];
   byId("slab-text").textContent = `${(view.slab * NM_PER_VOXEL).toFixed(1)} nm`;
-  // Half of the amplitude is left at a period of pi * sqrt(2 / ln 2) = 5.34 deviations of the Gaussian.
-  const period = Math.PI * Math.sqrt(2 / Math.LN2) * view.lowpass * NM_PER_VOXEL;
+  const period = HALF_AMPLITUDE * view.lowpass * NM_PER_VOXEL;
   byId("lowpass-text").textContent = view.lowpass ? `${period.toFixed(1)} nm` : "none";
   byId("contrast-text").textContent = view.contrast;
   for (const name of ["invert", "turn", "prediction"]) byId(`to-${name}`).setAttribute("aria-pressed", String(view[name]));
@@ -206,6 +213,8 @@ const ACTIONS = {
   K: () => set("contrast", state.view.contrast - 1, 1, 10),
   i: () => toggle("invert"),
   t: () => toggle("turn"),
+  r: () => turnReferences(1),
+  R: () => turnReferences(-1),
   p: () => toggle("prediction"),
 };
 const IN_SINGLE = {

@@ -1,7 +1,7 @@
 // Drawing: planes in grey on canvases, with scale bars, marks and names.
 
 const MARK = "#ffd54a";
-const NM_PER_VOXEL = DATA.nm / EDGE;
+const STEPS = 9;
 
 function element(kind, text = "", kinds = "") {
   const made = document.createElement(kind);
@@ -14,27 +14,35 @@ function byId(id) {
   return document.getElementById(id);
 }
 
-// A volume as it is looked at: turned where that is asked for, and filtered.
-function seen(text, turn) {
+// A volume as it is looked at: turned, if by anything, and filtered.
+function seen(text, matrix) {
   const { lowpass } = state.view;
-  const matrix = state.view.turn ? turn : null;
   return kept(`${lowpass} ${matrix} ${text}`, () => {
     const volume = decoded(text);
     return smoothed(matrix ? turned(volume, EDGE, matrix) : volume, EDGE, lowpass);
   });
 }
 
-// Draw a plane so that it fills the canvas; black and white lie some deviations from the mean.
+// Values that are drawn black and white: at contrast 5 all but the 0.5 % at either end lie between
+// them, and each step up brings them a fifth closer.
+function rangeOf(values) {
+  const sorted = Float32Array.from(values).sort();
+  const low = sorted[Math.floor(0.005 * (sorted.length - 1))];
+  const high = sorted[Math.ceil(0.995 * (sorted.length - 1))];
+  const half = (((high - low) / 2) * 0.8 ** (state.view.contrast - 5)) || 1;
+  return [(low + high) / 2 - half, (low + high) / 2 + half];
+}
+
+// Draw a plane so that it fills the canvas.
 function draw(canvas, values, edge, marks = {}) {
   const size = Math.round((canvas.clientWidth || 160) * (window.devicePixelRatio || 1));
   canvas.width = canvas.height = size;
-  const mean = meanOf(values);
-  const reach = ((11 - state.view.contrast) / 2) * (spreadOf(values, mean) || 1);
+  const [black, white] = rangeOf(values);
   const small = new OffscreenCanvas(edge, edge);
   const image = new ImageData(edge, edge);
   for (let v = 0; v < edge; v++) {
     for (let u = 0; u < edge; u++) {
-      const share = 0.5 + (values[v * edge + u] - mean) / (2 * reach);
+      const share = (values[v * edge + u] - black) / (white - black);
       const grey = 255 * (state.view.invert ? 1 - share : share);
       const at = 4 * ((edge - 1 - v) * edge + u);
       image.data[at] = image.data[at + 1] = image.data[at + 2] = grey;
@@ -93,9 +101,20 @@ function drawBox(paper, size, share) {
 }
 
 // One plane of a box.
-function drawBoxPlane(canvas, text, turn, name, marks) {
-  const volume = seen(text, turn);
+function drawBoxPlane(canvas, text, matrix, name, marks) {
+  const volume = seen(text, matrix);
   draw(canvas, planeOf(volume, EDGE, name, state.view.slab), EDGE, marks);
+}
+
+// How a particle is turned: by its pick's orientation where that is asked for.
+function turnOf(particle) {
+  return state.view.turn ? particle.turn : null;
+}
+
+// How references are turned: about a slanted axis, a ninth of a turn with each step.
+function referenceTurn() {
+  const { step } = state.view;
+  return step ? rotation([1, 2, 3], (2 * Math.PI * step) / STEPS) : null;
 }
 
 // The surroundings, filtered like the box.

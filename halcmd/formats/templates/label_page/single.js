@@ -1,7 +1,8 @@
 // One particle at a time, and the list of classes beside it.
 
 const pictures = {};
-const FEW_CLASSES = 6; // that find room with large pictures
+const FEW_CLASSES = 4; // that find room with large pictures
+const MANY_CLASSES = 7; // that find room with small ones only
 
 function buildSingle() {
   const frame = byId("pictures");
@@ -20,7 +21,7 @@ function showSingle() {
   paintChip(byId("answer"), labelOf(state.current));
   for (const name of PLANES) {
     const width = { nm: DATA.nm, name };
-    drawBoxPlane(pictures[name], particle.box, particle.turn, name, width);
+    drawBoxPlane(pictures[name], particle.box, turnOf(particle), name, width);
   }
   const around = pictures.surroundings;
   around.parentElement.classList.toggle("missing", !particle.context);
@@ -35,7 +36,7 @@ function showFacts(particle) {
     const sure = particle.probability === null ? "" : ` ${particle.probability.toFixed(2)}`;
     add("prediction", state.view.prediction ? particle.predicted + sure : "hidden");
   }
-  add("tomogram", particle.tomogram);
+  if (particle.tomogram !== "none") add("tomogram", particle.tomogram);
   if (particle.position) add("x y z (nm)", particle.position.map((value) => value.toFixed(0)).join("  "));
   if (DATA.strategy) add("asked by", DATA.strategy);
   for (const [name, text] of particle.why) {
@@ -59,7 +60,8 @@ function showClasses() {
   const list = byId("classes");
   const names = classes();
   list.replaceChildren(...names.map(classRow));
-  document.body.classList.toggle("many-classes", names.length > FEW_CLASSES);
+  document.body.classList.toggle("few-classes", names.length <= FEW_CLASSES);
+  document.body.classList.toggle("many-classes", names.length >= MANY_CLASSES);
   if (!names.length) {
     list.append(element("p", "No classes yet. Press c, type a name such as ribosome, and press Enter.", "quiet"));
   }
@@ -134,7 +136,9 @@ function referenceFigure(text, plane, words, kind) {
 
 function drawReferences() {
   for (const canvas of byId("classes").querySelectorAll("canvas")) {
-    if (canvas.clientWidth) drawBoxPlane(canvas, canvas.volume, null, canvas.dataset.plane, {});
+    const isWhole = canvas.parentElement.classList.contains("mean");
+    const matrix = isWhole ? referenceTurn() : null;
+    if (canvas.clientWidth) drawBoxPlane(canvas, canvas.volume, matrix, canvas.dataset.plane, {});
   }
 }
 

@@ -33,7 +33,7 @@ function onKey(event) {
 
 function listen() {
   document.addEventListener("keydown", onKey);
-  const clicks = { mode: "g", undo: "z", help: "?", save: "w", invert: "i", turn: "t", prediction: "p", previous: "ArrowLeft", next: "ArrowRight" };
+  const clicks = { mode: "g", undo: "z", help: "?", save: "w", invert: "i", turn: "t", references: "r", prediction: "p", previous: "ArrowLeft", next: "ArrowRight" };
   for (const [name, key] of Object.entries(clicks)) {
     byId(`to-${name}`).addEventListener("click", (event) => {
       run(key);
@@ -100,6 +100,7 @@ function describe() {
   const turns = DATA.particles.some((particle) => particle.turn);
   byId("to-turn").disabled = !turns;
   byId("to-turn").title = turns ? "turn between the axes of tomogram and particle" : "the picks have no orientations";
+  byId("to-references").hidden = !Object.keys(DATA.references).length;
   byId("to-prediction").hidden = !DATA.particles.some((particle) => particle.predicted !== null);
   const list = element("dl");
   for (const [keys, words] of HELP) {

@@ -3,6 +3,8 @@
 
 const DATA = JSON.parse(document.getElementById("data").textContent);
 const EDGE = DATA.edge;
+const NM_PER_VOXEL = DATA.nm / EDGE;
+const HALF_AMPLITUDE = Math.PI * Math.sqrt(2 / Math.LN2); // the period that a Gaussian halves, in its deviations
 const CACHED = 60;
 const PLANES = ["xy", "xz", "yz", "projection"];
 
@@ -17,12 +19,6 @@ function meanOf(values) {
   let sum = 0;
   for (const value of values) sum += value;
   return sum / values.length;
-}
-
-function spreadOf(values, mean) {
-  let sum = 0;
-  for (const value of values) sum += (value - mean) * (value - mean);
-  return Math.sqrt(sum / values.length);
 }
 
 // Turned about its centre, voxel floor(edge / 2): the value at offset o comes from matrix * o,
@@ -44,6 +40,19 @@ function turned(volume, edge, matrix) {
     }
   }
   return out;
+}
+
+// The rows of the matrix that turns by an angle about an axis (Rodrigues' formula).
+function rotation(axis, angle) {
+  const length = Math.hypot(...axis);
+  const [x, y, z] = axis.map((value) => value / length);
+  const [c, s] = [Math.cos(angle), Math.sin(angle)];
+  const d = 1 - c;
+  return [
+    ...[c + x * x * d, x * y * d - z * s, x * z * d + y * s],
+    ...[y * x * d + z * s, c + y * y * d, y * z * d - x * s],
+    ...[z * x * d - y * s, z * y * d + x * s, c + z * z * d],
+  ];
 }
 
 function between(volume, edge, fx, fy, fz) {
@@ -87,15 +96,16 @@ function smoothed(values, edge, sigma) {
   return from;
 }
 
-// The mean of some voxels around the centre along one axis; of all of them for the projection.
+// The mean of some voxels around the centre along one axis; of half the box for the projection, since
+// further out there is little but noise.
 function planeOf(volume, edge, name, slab) {
   const along = { xy: 2, xz: 1, yz: 0, projection: 2 }[name];
   const steps = [1, edge, edge * edge];
   const [across, up] = [0, 1, 2].filter((axis) => axis !== along);
-  const half = (slab - 1) / 2;
+  const half = name === "projection" ? Math.floor(edge / 4) : (slab - 1) / 2;
   const middle = Math.floor(edge / 2);
-  const first = name === "projection" ? 0 : Math.max(middle - half, 0);
-  const last = name === "projection" ? edge - 1 : Math.min(middle + half, edge - 1);
+  const first = Math.max(middle - half, 0);
+  const last = Math.min(middle + half, edge - 1);
   const out = new Float32Array(edge * edge);
   for (let v = 0; v < edge; v++) {
     for (let u = 0; u < edge; u++) {
