@@ -210,11 +210,14 @@ def slope_of(labels: Sequence[int], values: Sequence[float]) -> Slope:
     y = np.asarray(values[-CURVE_ROUNDS:], dtype=np.float64)
     if len(x) < 2 or not np.isfinite(y).all() or np.ptp(x) == 0:
         return Slope(_NAN, _NAN, _NAN)
+    across = x - x.mean()
+    slope = float(across @ y / (across @ across))
     if len(x) == 2:
-        return Slope(float((y[1] - y[0]) / (x[1] - x[0])), _NAN, _NAN)
-    fit = stats.linregress(x, y)
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(x) - 2) * fit.stderr)
-    return Slope(float(fit.slope), float(fit.slope) - half, float(fit.slope) + half)
+        return Slope(slope, _NAN, _NAN)
+    rest = y - y.mean() - slope * across
+    error = np.sqrt(rest @ rest / (len(x) - 2) / (across @ across))
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(x) - 2) * error)
+    return Slope(slope, slope - half, slope + half)
 
 
 def advise(particles: int, agreements: Sequence[Agreement], curve: Curve) -> Advice:
@@ -224,7 +227,8 @@ def advise(particles: int, agreements: Sequence[Agreement], curve: Curve) -> Adv
     least 0.99. Then the estimated accuracy does not count: what does not change cannot get better,
     and a probability that still rises is a calibration that changes. It is also reasonable where
     predictions change without gain: the interval of the slope ends between -1 and 1 point per 100
-    labels, and the probabilities do not contradict the changes. Both need 300 particles.
+    labels, and the probabilities do not contradict the changes. Both need four rounds and 300
+    particles.
 
     Parameters
     ----------
@@ -244,6 +248,7 @@ def advise(particles: int, agreements: Sequence[Agreement], curve: Curve) -> Adv
         return Advice(CANNOT_TELL, "all unlabelled particles are taken for one class")
     mean, slope = float(np.mean(last)), curve.slope
     changed, is_few = float(agreements[-1].changed.value), particles < LEAST_PARTICLES
+    is_enough = len(last) == WINDOW and not is_few
     if mean < STEADY:
         said = (
             f"the last labels changed the predicted class of {changed:.1%} of {particles:,}"
@@ -254,7 +259,7 @@ def advise(particles: int, agreements: Sequence[Agreement], curve: Curve) -> Adv
                 "more labels should not do that; look at the newest labels and at calibration.png"
             )
             return Advice(CANNOT_TELL, f"{said}; {_gain(curve)}: {look}")
-        if slope.high < FLAT and not is_few and not is_too_sure(curve, changed):
+        if slope.high < FLAT and is_enough and not is_too_sure(curve, changed):
             return Advice(STOP, f"{said}, but for no gain: {_gain(curve)}")
         return Advice(GO_ON, f"{said}; {_gain(curve)}")
     said = (

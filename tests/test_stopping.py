@@ -37,7 +37,7 @@ def rounds(
         again[moved] = (again[moved] + 1) % classes
         predicted.append(again)
     count = len(predicted)
-    levels = np.full(count, 0.8) if confidence is None else np.array(confidence)
+    levels = 0.6 + 0.04 * np.arange(count) if confidence is None else np.array(confidence)
     noise = rng.uniform(-0.05, 0.05, n)
     return Rounds(
         np.arange(n),
@@ -118,6 +118,11 @@ def test_predictions_that_change_without_gain(
     advice = stability(rounds([0.1] * 5, confidence=confidence)).advice
     assert advice.verdict == expected
     assert re.search(words, advice.text)
+
+
+def test_no_stop_before_the_fourth_round() -> None:
+    assert verdict(rounds([0.1] * 2, confidence=[0.7, 0.7, 0.7])) == GO_ON
+    assert verdict(rounds([0.1] * 3, confidence=[0.7, 0.7, 0.7, 0.7])) == STOP
 
 
 def test_only_the_last_rounds_are_the_curve() -> None:
