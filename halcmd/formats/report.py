@@ -6,6 +6,7 @@ scripts, network and any style but the report's own. jinja2 is loaded when a rep
 
 import base64
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from halcmd.formats.files import read_bytes, write_text
 
 if TYPE_CHECKING:
     from markupsafe import Markup
+
+_NUMBER = re.compile(r"\N{EN DASH}|[+-]?[\d,.]*\d( %)?( \([^()]+ to [^()]+\))?")
 
 
 @dataclass(frozen=True)
@@ -114,4 +117,5 @@ def _base64(data: bytes) -> str:
 
 
 def _is_number(text: str) -> bool:
-    return text.replace(",", "").replace(".", "", 1).removesuffix(" %").isdigit()
+    """Whether a cell holds a number, with its interval or unknown ones included."""
+    return bool(_NUMBER.fullmatch(text))

@@ -14,10 +14,12 @@ from halcmd.metrics import confusion_matrix
 from halcmd.particles import Particles
 from halcmd.reports.evaluation import worst_confusions
 from halcmd.reports.slices import middle_planes
+from halcmd.reports.wording import shortened
 from halcmd.subtomograms import open_boxes
 
 SHOWN = 4
 """Kinds of error that are drawn."""
+_LONGEST_NAME = 18
 
 Rows = NDArray[np.intp]
 
@@ -109,10 +111,8 @@ def chosen(judged: Judged, ids: NDArray[np.object_]) -> list[tuple[str, Rows]]:
 
 
 def _caption(particles: Particles, judged: Judged, place: np.intp) -> tuple[str, str]:
-    true, seen = (judged.classes[each[place]] for each in (judged.true, judged.predicted))
-    sure = judged.confidence[place]
+    numbers = judged.true[place], judged.predicted[place]
+    true, seen = (shortened(judged.classes[number], _LONGEST_NAME) for number in numbers)
+    sure, name = judged.confidence[place], str(particles.ids[judged.rows[place]])
     said = f"{seen} {sure:.2f}" if np.isfinite(sure) else seen
-    is_right = judged.true[place] == judged.predicted[place]
-    return str(
-        particles.ids[judged.rows[place]]
-    ), f"{said}, right" if is_right else f"{true}: {said}"
+    return name, f"{said}, right" if numbers[0] == numbers[1] else f"{true}: {said}"

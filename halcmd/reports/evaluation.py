@@ -206,6 +206,9 @@ def say(found: Evaluation, bootstrap: int) -> None:
         log.info(in_words(found.pool))
     if found.stability is not None:
         log.info(found.stability.advice.text)
+        doubt = contradiction(found.pool)
+        if doubt is not None:
+            log.warning(doubt)
 
 
 def in_words(pool: PoolEstimate) -> str:
@@ -217,6 +220,21 @@ def in_words(pool: PoolEstimate) -> str:
     if pool.corrected is None:
         return said
     return f"{said}, corrected by {pool.held:,} held-out labels {with_ends(pool.corrected)}"
+
+
+def contradiction(pool: PoolEstimate | None) -> str | None:
+    """What to say where held-out labels contradict the probabilities of unlabelled particles."""
+    if pool is None or pool.corrected is None:
+        return None
+    estimated, it = float(pool.estimated.value), pool.corrected
+    if not np.isfinite(estimated) or it.low <= estimated <= it.high:
+        return None
+    much = "sure" if estimated > it.high else "cautious"
+    return (
+        f"held-out labels say that probabilities are too {much}: the accuracy of unlabelled"
+        f" particles is rather {with_ends(it)} than the {estimated:.3f} that they give, so do not"
+        " rely on an advice that rests on it"
+    )
 
 
 def with_ends(it: Interval | Slope) -> str:

@@ -19,6 +19,7 @@ from halcmd.metrics import Assessment, Interval
 from halcmd.particles import Particles
 from halcmd.reports.evaluation import (
     Evaluation,
+    contradiction,
     in_words,
     overall_of,
     rounds_of,
@@ -94,6 +95,8 @@ def _facts(found: Evaluation, bootstrap: int) -> dict[str, str]:
     }
     if found.pool is not None and np.isfinite(found.pool.estimated.value):
         facts["unlabelled particles"] = in_words(found.pool)
+        doubt = contradiction(found.pool)
+        return facts if doubt is None else facts | {"beware": doubt}
     return facts
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sklearn.metrics import cohen_kappa_score
+from typer.testing import CliRunner
 
+from halcmd.cli.app import app
 from halcmd.console import log
 from halcmd.errors import InputError, NothingToQuery
 from halcmd.formats.star import read_star
@@ -214,3 +216,35 @@ def test_a_table_that_is_no_earlier_round_is_refused(
     assert not (tmp_path / "E").exists()
     with pytest.raises(InputError, match=message):
         ask(paths, tmp_path / "Q")
+
+
+def test_a_loop_of_queries_ends_with_exit_code_3(in_tmp: Path) -> None:
+    paths = written(in_tmp, STEADY)
+    earlier = [word for path in paths[:-1] for word in ("--previous", path.name)]
+    words = ["--i", paths[-1].name, *earlier, "--strategy", "random", "--o", "Q", "--json"]
+    ended = CliRunner().invoke(app, ["query", *words, "--stop-when", "stable"])
+    assert ended.exit_code == 3
+    told = json.loads(ended.stdout)["error"]
+    found = CliRunner().invoke(
+        app, ["evaluate", "--i", paths[-1].name, *earlier, "--o", "E", "--json"]
+    )
+    assert found.exit_code == 0
+    advice = json.loads(found.stdout)["stop_advice"]
+    assert advice["verdict"] == "stop"
+    assert advice["text"] in told
+    report = (in_tmp / "E/report.html").read_text()
+    assert "<span>command halcmd " in report
+
+
+@pytest.mark.parametrize(("changes", "much"), [([0.1] * 4, "too sure"), (STEADY, "too cautious")])
+def test_probabilities_that_held_out_labels_contradict_are_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, changes: list[float], much: str
+) -> None:
+    paths = written(tmp_path, changes)
+    found = evaluate(read(paths[-1]), tmp_path / "E", previous=paths[:-1])
+    last = read(paths[-1])
+    right = (last.text("halPredictedClass") == last.labels)[last.is_test].mean()
+    assert found.pool is not None
+    assert (right < found.pool.estimated.value) == (much == "too sure")
+    assert f"held-out labels say that probabilities are {much}" in caplog.text
+    assert f"probabilities are {much}" in (tmp_path / "E/report.html").read_text()
