@@ -187,7 +187,7 @@ def run(folder: Path, cell: Cell, given: argparse.Namespace) -> str:
         model = ["--model", str(job / "Train" / "model.safetensors")]
         halcmd("score", job / "Score", *score, *model, *device)
         table, truth = str(job / "Score" / "particles.star"), str(data / "truth.star")
-        evaluate = ["--i", table, "--truth", truth, "--bootstrap", "0", "--json"]
+        evaluate = ["--i", table, "--truth", truth, "--bootstrap", "0", "--json", "--no-report"]
         said = halcmd("evaluate", job / "Evaluate", *evaluate)
         for measure in MEASURES:
             facts[f"{measure}_{turns}"] = round(json.loads(said)[measure]["value"], 4)

@@ -29,10 +29,27 @@ def calibration_error(confidence: Floats, right: NDArray[np.bool_]) -> float:
     ----------
     Guo et al. 2017 (1706.04599): 15 bins of equal width on (0, 1], weighted by their counts.
     """
+    return float(calibration_errors(confidence, right, np.ones((1, len(confidence))))[0])
+
+
+def calibration_errors(
+    confidence: Floats, right: NDArray[np.bool_], weights: NDArray[np.generic]
+) -> Floats:
+    """``calibration_error`` of resampled particles, shape (n_resamples,), float64.
+
+    Parameters
+    ----------
+    confidence, right : ndarray, shape (n,)
+        As there.
+    weights : ndarray, shape (n_resamples, n)
+        How often each particle counts.
+    """
     if not len(confidence) or np.isnan(confidence).any():
-        return float("nan")
-    gap = _sums(_bins(confidence), confidence - right)
-    return float(np.abs(gap).sum() / len(confidence))
+        return np.full(len(weights), np.nan)
+    gaps = np.zeros((len(confidence), CALIBRATION_BINS))
+    gaps[np.arange(len(confidence)), _bins(confidence)] = confidence - right
+    times = np.asarray(weights, dtype=np.float64)
+    return np.asarray(np.abs(times @ gaps).sum(axis=1) / times.sum(axis=1))
 
 
 def reliability(confidence: Floats, right: NDArray[np.bool_]) -> dict[str, Floats]:

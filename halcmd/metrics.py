@@ -4,13 +4,14 @@ A confusion matrix counts true class (row) by predicted class (column). The func
 any leading axes, shape (..., n_classes, n_classes): a thousand resampled matrices cost one call.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from halcmd.calibration import calibration_error
+from halcmd.calibration import calibration_errors
+from halcmd.ranking import average_precisions
 
 Counts = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -18,6 +19,8 @@ Metric = Callable[[Counts], Floats]
 
 CONFIDENCE = 0.95
 LEAST_TOMOGRAMS = 5  # fewer cannot be resampled in a way that says anything
+
+_NUMBERS_AT_A_TIME = 2**21
 
 
 @dataclass(frozen=True)
@@ -46,9 +49,11 @@ class Assessment:
         ``accuracy``, ``balanced_accuracy``, ``macro_f1``.
     per_class : dict of str to Interval
         ``precision``, ``recall``, ``f1``, each of shape (n_classes,).
-    average_precision : ndarray, shape (n_classes,), float64
-        NaN for classes without probabilities or without particles.
-    calibration_error : float
+    average_precision : Interval
+        Shape (n_classes,); NaN for classes without probabilities or without particles.
+    mean_average_precision : Interval
+        Over the classes that have one.
+    calibration_error : Interval
         NaN without probabilities.
     resampled_by : str
         ``tomogram`` or ``particle``: what the intervals draw.
@@ -58,8 +63,9 @@ class Assessment:
     counts: Counts
     overall: dict[str, Interval]
     per_class: dict[str, Interval]
-    average_precision: Floats
-    calibration_error: float
+    average_precision: Interval
+    mean_average_precision: Interval
+    calibration_error: Interval
     resampled_by: str
 
     @property
@@ -104,16 +110,16 @@ def assess(
     is_enough = tomograms >= LEAST_TOMOGRAMS
     units = counts if is_enough else counts.sum(axis=0, keepdims=True)
     found = intervals(OVERALL | PER_CLASS, units, resamples, rng)
-    confidence = probabilities[np.arange(len(true)), predicted]
+    draws = _drawn(tomogram if is_enough else None, len(true), resamples, rng)
+    precisions, mean, error = _of_probabilities(probabilities, true, predicted, draws)
     return Assessment(
         classes=classes,
         counts=counts,
         overall={name: found[name] for name in OVERALL},
         per_class={name: found[name] for name in PER_CLASS},
-        average_precision=np.array(
-            [average_precision(probabilities[:, i], true == i) for i in range(n)]
-        ),
-        calibration_error=calibration_error(confidence, true == predicted),
+        average_precision=precisions,
+        mean_average_precision=mean,
+        calibration_error=error,
         resampled_by="tomogram" if is_enough else "particle",
     )
 
@@ -204,28 +210,62 @@ def intervals(
     }
 
 
-def average_precision(scores: Floats, positive: NDArray[np.bool_]) -> float:
-    """Area under the precision-recall steps of one class against all others.
+def kappa(counts: Counts) -> Floats:
+    """Agreement of two classifications beyond chance: 1 = full, 0 = as by chance.
 
-    NaN where there are no positives or a score is not known.
-    ``sum over thresholds of (recall gained) x precision``; equal scores count as one threshold.
+    NaN where both put all particles in one class, or there are none.
 
-    Parameters
+    References
     ----------
-    scores : ndarray, shape (n,), float64
-        Probability of the class.
-    positive : ndarray, shape (n,), bool
-        Whether it is the true one.
+    Cohen 1960, Educational and Psychological Measurement 20, 37.
     """
-    if not positive.any() or np.isnan(scores).any():
-        return float("nan")
-    order = np.argsort(-scores, kind="stable")
-    found = np.cumsum(positive[order])
-    last_of_value = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
-    hits = found[last_of_value]
-    precisions = hits / (last_of_value + 1)
-    gained = np.diff(hits, prepend=0) / found[-1]
-    return float((gained * precisions).sum())
+    total = counts.sum(axis=(-2, -1))
+    by_chance = (counts.sum(axis=-1) * _share(counts.sum(axis=-2), total[..., None])).sum(axis=-1)
+    return _share(np.trace(counts, axis1=-2, axis2=-1) - by_chance, total - by_chance)
+
+
+def _of_probabilities(
+    probabilities: Floats,
+    true: NDArray[np.intp],
+    predicted: NDArray[np.intp],
+    draws: Iterator[NDArray[np.int64]],
+) -> tuple[Interval, Interval, Interval]:
+    """Average precision of each class, its mean, calibration error; resampled as drawn."""
+    confidence, right = probabilities[np.arange(len(true)), predicted], true == predicted
+
+    def measured(weights: NDArray[np.int64]) -> tuple[Floats, Floats, Floats]:
+        each = [
+            average_precisions(scores, true == number, weights)
+            for number, scores in enumerate(probabilities.T)
+        ]
+        precisions = np.stack(each, axis=1)
+        return precisions, _mean_known(precisions), calibration_errors(confidence, right, weights)
+
+    whole = measured(np.ones((1, len(true)), dtype=np.int64))
+    parts = [[values[:0] for values in whole], *map(measured, draws)]
+    resampled = (np.concatenate(part) for part in zip(*parts, strict=True))
+    precisions, mean, error = (
+        Interval(value[0], *_tails(values)) for value, values in zip(whole, resampled, strict=True)
+    )
+    return precisions, mean, error
+
+
+def _drawn(
+    tomogram: NDArray[np.intp] | None, n: int, resamples: int, rng: np.random.Generator
+) -> Iterator[NDArray[np.int64]]:
+    """How often each of n particles is in each resample, shape (part of the resamples, n).
+
+    Tomograms are drawn, or particles where that is None.
+    """
+    step = max(_NUMBERS_AT_A_TIME // n, 1)
+    for start in range(0, resamples, step):
+        rows = min(step, resamples - start)
+        if tomogram is None:
+            each = [np.bincount(rng.integers(0, n, n), minlength=n) for _ in range(rows)]
+            yield np.stack(each)
+        else:
+            count = int(tomogram.max()) + 1
+            yield rng.multinomial(count, np.full(count, 1.0 / count), size=rows)[:, tomogram]
 
 
 def _tails(values: Floats) -> tuple[Floats, Floats]:

@@ -10,6 +10,9 @@ from scipy.special import entr
 from halcmd.formats.star_values import OnDemand, text_of
 from halcmd.particles import Particles
 
+NOT_PREDICTED = "none"
+"""What halPredictedClass holds in rows that were not scored."""
+
 _DECIMALS = 6
 
 Floats = NDArray[np.float64]
@@ -69,7 +72,7 @@ def with_predictions(
     if classes:
         names = np.array(list(classes), dtype=object)
         number = np.array([str(numbers[name]) for name in classes], dtype=object)
-        put("halPredictedClass", "none", lambda at: names[probabilities[at].argmax(axis=1)])
+        put("halPredictedClass", NOT_PREDICTED, lambda at: names[probabilities[at].argmax(axis=1)])
         put("halClassNumber", "0", lambda at: number[probabilities[at].argmax(axis=1)])
         put("halProbability", "nan", lambda at: text_of(top(at)[:, 0], _DECIMALS))
         for column, name in enumerate(names):

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 
 from halcmd import metrics
+from halcmd.ranking import average_precision, average_precisions
 
 # true class by predicted class: 10 of class 0, 5 of class 1, none of class 2
 BY_HAND = np.array([[8, 1, 1], [2, 3, 0], [0, 0, 0]])
@@ -59,16 +60,16 @@ def test_average_precision_agrees_with_scikit_learn(count: int, seed: int) -> No
     rng = np.random.default_rng(seed)
     scores, positive = rng.integers(0, 8, count) / 7, rng.random(count) < 0.4
     if not positive.any():
-        assert np.isnan(metrics.average_precision(scores, positive))
+        assert np.isnan(average_precision(scores, positive))
         return
     expected = sklearn_metrics.average_precision_score(positive, scores)
-    assert metrics.average_precision(scores, positive) == pytest.approx(expected)
+    assert average_precision(scores, positive) == pytest.approx(expected)
 
 
 def test_average_precision_by_hand() -> None:
     scores = np.array([0.9, 0.8, 0.7, 0.6])
     positive = np.array([True, False, True, False])
-    assert metrics.average_precision(scores, positive) == pytest.approx(0.5 * 1 + 0.5 * 2 / 3)
+    assert average_precision(scores, positive) == pytest.approx(0.5 * 1 + 0.5 * 2 / 3)
 
 
 def test_particle_intervals_match_resampling_particles_one_by_one() -> None:
@@ -129,3 +130,60 @@ def test_no_resamples_no_interval() -> None:
     assert found.value == pytest.approx(11 / 15)
     assert np.isnan(found.low)
     assert np.isnan(found.high)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(2, 5), st.integers(2, 60), st.integers(0, 10_000))
+def test_kappa_agrees_with_scikit_learn(classes: int, count: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    first = rng.integers(0, classes, count)
+    second = np.where(rng.random(count) < 0.7, first, rng.integers(0, classes, count))
+    found = metrics.kappa(metrics.confusion_matrix(first, second, classes))
+    if len({*first, *second}) == 1:
+        assert np.isnan(found)
+        return
+    assert found == pytest.approx(sklearn_metrics.cohen_kappa_score(first, second), abs=1e-12)
+
+
+def test_kappa_of_nothing_is_not_a_number_and_many_are_each_on_their_own() -> None:
+    assert np.isnan(metrics.kappa(np.zeros((2, 2), dtype=np.int64)))
+    many = np.random.default_rng(0).integers(1, 9, (7, 3, 3))
+    for matrix, together in zip(many, metrics.kappa(many), strict=True):
+        assert together == pytest.approx(float(metrics.kappa(matrix)))
+
+
+def test_weights_count_particles_as_often_as_copies_of_them() -> None:
+    rng = np.random.default_rng(0)
+    scores, positive = rng.integers(0, 8, 40) / 7, rng.random(40) < 0.4
+    weights = rng.integers(0, 3, (5, 40))
+    found = average_precisions(scores, positive, weights)
+    for value, times in zip(found, weights, strict=True):
+        copies = np.repeat(np.arange(40), times)
+        assert value == pytest.approx(average_precision(scores[copies], positive[copies]))
+        expected = sklearn_metrics.average_precision_score(positive, scores, sample_weight=times)
+        assert value == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("tomograms", [1, 8])
+def test_average_precision_and_calibration_error_have_intervals(tomograms: int) -> None:
+    rng = np.random.default_rng(0)
+    true = rng.integers(0, 3, 200)
+    probabilities = rng.dirichlet(np.ones(3), 200) * 0.4 + 0.6 * np.eye(3)[true]
+    found = metrics.assess(
+        true,
+        probabilities.argmax(axis=1),
+        np.arange(200) % tomograms,
+        classes=("a", "b", "c"),
+        probabilities=probabilities,
+        resamples=300,
+        rng=np.random.default_rng(1),
+    )
+    for number in range(3):
+        value = sklearn_metrics.average_precision_score(true == number, probabilities[:, number])
+        assert found.average_precision.value[number] == pytest.approx(value)
+    assert found.mean_average_precision.value == pytest.approx(found.average_precision.value.mean())
+    for interval in (found.mean_average_precision, found.average_precision):
+        assert np.all(interval.low <= interval.value)
+        assert np.all(interval.value <= interval.high)
+        assert np.all(interval.high - interval.low < 0.2)
+    assert found.calibration_error.low < found.calibration_error.high

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from typer import Option
 
-from halcmd.cli.options import OneParticlesOption, one_of
+from halcmd.cli.options import OneParticlesOption, PreviousOption, ReportOption, one_of
 from halcmd.cli.run import Result, Run
 
 
@@ -20,6 +20,7 @@ def evaluate(
             metavar="FILE",
         ),
     ] = None,
+    previous: PreviousOption = None,
     split: Annotated[
         str,
         Option(
@@ -42,6 +43,7 @@ def evaluate(
         int,
         Option(help="Resamples for the intervals; 0 = none.", rich_help_panel="Assessment", min=0),
     ] = 1000,
+    report: ReportOption = True,
 ) -> Result:
     """Measure the predictions on particles whose class is known.
 
@@ -56,5 +58,7 @@ def evaluate(
         split=split,
         by=by,
         bootstrap=bootstrap,
+        previous=previous or [],
+        report=report,
         seed=run.seed,
     )

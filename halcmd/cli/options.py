@@ -27,6 +27,14 @@ OneParticlesOption = Annotated[
         metavar="FILE",
     ),
 ]
+PreviousOption = Annotated[
+    list[Path] | None,
+    Option(
+        help="Scored particles.star of an earlier round, for the stop advice; repeat for each.",
+        rich_help_panel="Input",
+        metavar="FILE",
+    ),
+]
 PrecisionOption = Annotated[
     str,
     Option(

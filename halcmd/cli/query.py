@@ -5,7 +5,7 @@ from typing import Annotated
 
 from typer import Option
 
-from halcmd.cli.options import ParticlesOption, one_of
+from halcmd.cli.options import ParticlesOption, PreviousOption, one_of
 from halcmd.cli.run import Result, Run
 from halcmd.handoff import HANDOFFS
 from halcmd.strategies import DISCRIMINATORS, ENTROPY_NORMS, LEARNING, PRESETS, STRATEGIES
@@ -22,6 +22,7 @@ def query(
             metavar="FILE",
         ),
     ] = None,
+    previous: PreviousOption = None,
     strategy: Annotated[
         str,
         Option(
@@ -139,7 +140,8 @@ def query(
     stop_when: Annotated[
         str | None,
         Option(
-            help="End with exit code 3 once the rule is met: labels>=500.",
+            help="End with exit code 3 once the rule is met: labels>=500, or stable: the advice "
+            "of evaluate, by --previous.",
             rich_help_panel="Stop",
             metavar="RULE",
         ),
@@ -237,6 +239,7 @@ def query(
         exclude=exclude,
         relabel_fraction=relabel_fraction,
         stop_when=stop_when,
+        previous=previous or [],
         model=model,
         # halFeature counts rows of one score job: tables joined from several have none in common
         scored=particles[0].parent if len(particles) == 1 else None,

@@ -140,7 +140,14 @@ def plot_slices(path: Path, groups: Sequence[Slices], *, pixel_size: float) -> N
     figure = new_figure(_WIDTH, sum(heights))
     parts = figure.subfigures(len(groups), 1, squeeze=False, height_ratios=heights)[:, 0]
     for part, group, count in zip(parts, groups, rows, strict=True):
-        part.suptitle(group.title, fontsize=11, ha="left", x=0.005, weight="bold")
+        part.suptitle(
+            group.title,
+            fontsize=11,
+            ha="left",
+            x=0.005,
+            weight="bold",
+            parse_math=False,  # a name is no formula, whatever signs it holds
+        )
         grid = part.subplots(count, _IN_A_ROW, squeeze=False).ravel()
         part.get_layout_engine().set(wspace=0.05)
         for axes in grid:

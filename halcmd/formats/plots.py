@@ -216,8 +216,9 @@ def _name_ticks(axes: "Axes", classes: Sequence[str]) -> None:
         return
     ticks = np.arange(len(classes))
     size = 9 if len(classes) <= 20 else 7
-    axes.set_xticks(ticks, classes, rotation=90, fontsize=size)
-    axes.set_yticks(ticks, classes, fontsize=size)
+    # A name is no formula, whatever signs it holds.
+    axes.set_xticks(ticks, classes, rotation=90, fontsize=size, parse_math=False)
+    axes.set_yticks(ticks, classes, fontsize=size, parse_math=False)
 
 
 def _write_counts(axes: "Axes", counts: NDArray[np.int64], share: NDArray[np.float64]) -> None:

@@ -53,6 +53,7 @@ OUTPUTS = (
     "curves.png",
     "penalty.png",
     "confusion.png",
+    "confused.png",
     "report.html",
     "Subtomograms",
     "Tomograms",

@@ -6,11 +6,18 @@ scripts, network and any style but the report's own. jinja2 is loaded when a rep
 
 import base64
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from halcmd.formats.files import read_bytes, write_text
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+_NUMBER = re.compile(r"\N{EN DASH}|[+-]?[\d,.]*\d( %)?( \([^()]+ to [^()]+\))?")
 
 
 @dataclass(frozen=True)
@@ -18,6 +25,15 @@ class Picture:
     """A PNG file, with its heading and a sentence on how to read it."""
 
     file: Path
+    title: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """An SVG element of ``halcmd.formats.drawings``, with a heading and how to read it."""
+
+    svg: str
     title: str
     caption: str
 
@@ -37,9 +53,10 @@ def write_report(
     title: str,
     summary: str,
     facts: Mapping[str, str],
-    pictures: Sequence[Picture],
+    pictures: Sequence[Picture | Drawing],
     listings: Sequence[Listing] = (),
     provenance: Mapping[str, str],
+    notice: str = "",
 ) -> None:
     """Write a report; the same arguments and pictures give the same bytes.
 
@@ -51,12 +68,14 @@ def write_report(
         What was done, in a few words and in a sentence.
     facts : mapping of str to str
         What is said of the job, by name.
-    pictures : sequence of Picture
+    pictures : sequence of Picture or Drawing
         In the order of the page.
     listings : sequence of Listing
         Beneath the pictures; those without rows are left out.
     provenance : mapping of str to str
         What made it, such as the version and the seed.
+    notice : str
+        What to know first, above all else.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -72,7 +91,8 @@ def write_report(
         title=title,
         summary=summary,
         facts=facts,
-        pictures=[(picture, _base64(read_bytes(picture.file))) for picture in pictures],
+        notice=notice,
+        pictures=[(picture, _element(picture)) for picture in pictures],
         listings=[listing for listing in listings if listing.rows],
         provenance=provenance,
         style=style,
@@ -82,9 +102,20 @@ def write_report(
     write_text(path, page)
 
 
+def _element(picture: Picture | Drawing) -> "Markup":
+    """What shows a picture: an image with the file inside it, or the drawing as it is."""
+    from markupsafe import Markup
+
+    if isinstance(picture, Drawing):
+        return Markup(picture.svg)
+    data = _base64(read_bytes(picture.file))
+    return Markup('<img src="data:image/png;base64,{}" alt="{}">').format(data, picture.title)
+
+
 def _base64(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
 
 
 def _is_number(text: str) -> bool:
-    return text.replace(",", "").replace(".", "", 1).removesuffix(" %").isdigit()
+    """Whether a cell holds a number, with its interval or unknown ones included."""
+    return bool(_NUMBER.fullmatch(text))

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
 
 from halcmd import __version__
 from halcmd.console import log
@@ -18,12 +17,12 @@ from halcmd.networks.classifier import LoadedModel
 from halcmd.particles import UNLABELLED, Particles
 from halcmd.reports.choice import extremes, for_map
 from halcmd.reports.projection import on_a_plane
+from halcmd.reports.slices import middle_planes
 from halcmd.reports.wording import about_boxes, plural
 from halcmd.subtomograms import Boxes
 
 _POINTS = 2000
 _SHOWN, _MOST_SHOWN = 12, 24
-_SMOOTHING = 1.0  # pixels
 _CLEAR = 0.8
 _METHODS = {
     "t-SNE": "t-SNE of the embedding, in which neighbours count and wide distances say little",
@@ -163,7 +162,7 @@ def _sheet(
     path = folder / "particles.png"
     edge = boxes.box * boxes.pixel_size / 10
     slices = [
-        Slices(title, _planes(boxes, rows[chosen]), [_caption(scored, row) for row in chosen])
+        Slices(title, middle_planes(boxes, rows[chosen]), [_caption(scored, row) for row in chosen])
         for title, chosen in groups.items()
     ]
     plot_slices(path, slices, pixel_size=boxes.pixel_size)
@@ -176,16 +175,6 @@ def _sheet(
         "and the least familiar ones are unlike all labelled particles. Each box is "
         f"{boxes.box} px, {edge:.1f} nm, wide.",
     )
-
-
-def _planes(boxes: Boxes, rows: Rows) -> NDArray[np.float32]:
-    """The central planes of each particle, shape (n, 3, edge, edge), one box in memory."""
-    middle = boxes.box // 2
-    planes = np.empty((len(rows), 3, boxes.box, boxes.box), dtype=np.float32)
-    for place, row in enumerate(rows):
-        smooth = gaussian_filter(boxes.read(np.array([row]))[0], _SMOOTHING)
-        planes[place] = smooth[middle], smooth[:, middle], smooth[:, :, middle]
-    return planes
 
 
 def _caption(scored: _Scored, row: np.intp) -> tuple[str, str]:

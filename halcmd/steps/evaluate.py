@@ -1,68 +1,47 @@
 """Say how good the predictions are, on particles whose class is known."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from halcmd import metrics
+from halcmd.calibration import reliability
 from halcmd.chance import generator
 from halcmd.console import log, planned
-from halcmd.errors import InputError, first_few
-from halcmd.formats.plots import plot_confusion
-from halcmd.formats.star import Star, Table, text_of, write_star
-from halcmd.metrics import Assessment, assess
+from halcmd.errors import InputError
+from halcmd.estimates import corrected_mean, mean_of
+from halcmd.formats.plots import plot_calibration, plot_confusion
+from halcmd.formats.star import Star, write_star
+from halcmd.metrics import assess
 from halcmd.particles import NOT_TRAINED, UNLABELLED, Particles
+from halcmd.predictions import NOT_PREDICTED
+from halcmd.reports.confused import Judged, confused
 from halcmd.reports.doubts import say_suspected, suspected_labels
+from halcmd.reports.evaluation import Evaluation, PoolEstimate, say
+from halcmd.reports.evaluation_page import write_evaluation_report
+from halcmd.reports.evaluation_tables import tables_of
+from halcmd.reports.wording import plural
+from halcmd.rounds import read_rounds, unlabelled_rows
+from halcmd.stopping import Curve, Rounds, Stability, curve_of, stability
 from halcmd.tables import read_particles, write_particles
 
-NOT_PREDICTED = "none"
-
 _PROBABILITY = "halProbability_"
+_LEAST_HELD = 30
+"""Held-out labels that correct an estimate: the interval is a normal one."""
 
-
-@dataclass(frozen=True)
-class Evaluation:
-    """The numbers, how many rows of the split do not count, by reason, and suspected labels."""
-
-    assessment: Assessment
-    left_out: dict[str, int]
-    suspected_labels: int | None = None
-
-    def summary(self) -> dict[str, object]:
-        """What ``--json`` prints; null where a number cannot be told."""
-        found = self.assessment
-        overall = {
-            name: {key: _json_number(getattr(interval, key)) for key in ("value", "low", "high")}
-            for name, interval in found.overall.items()
-        }
-        per_class = {
-            name: {key: _json_number(i.value[row]) for key, i in found.per_class.items()}
-            | {"support": int(found.support[row])}
-            for row, name in enumerate(found.classes)
-        }
-        return {
-            "particles": int(found.confusion.sum()),
-            **overall,
-            "per_class": per_class,
-            "confusion": {"classes": list(found.classes), "counts": found.confusion.tolist()},
-            "calibration_error": _json_number(found.calibration_error),
-            "resampled_by": found.resampled_by,
-            "left_out": self.left_out,
-            "suspected_labels": self.suspected_labels,
-        }
+Rows = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
 class _Known:
     """Rows that count, with true and predicted class numbers and tomograms."""
 
-    rows: NDArray[np.intp]
-    true: NDArray[np.intp]
-    predicted: NDArray[np.intp]
+    rows: Rows
+    true: Rows
+    predicted: Rows
     tomograms: NDArray[np.object_]
     classes: tuple[str, ...]
     left_out: dict[str, int]
@@ -76,9 +55,11 @@ def evaluate(
     split: str = "test",
     by: str = "none",
     bootstrap: int = 1000,
+    previous: Sequence[Path] = (),
+    report: bool = True,
     seed: int = 0,
 ) -> Evaluation:
-    """Metrics of the predictions against known classes, with tables and a plot in the folder.
+    """Metrics of the predictions against known classes, with tables, plots and the stop advice.
 
     Parameters
     ----------
@@ -94,42 +75,149 @@ def evaluate(
         ``tomogram``: a table per tomogram too.
     bootstrap : int
         Resamples for the intervals; 0 = none.
+    previous : sequence of Path
+        Scored tables of earlier rounds.
+    report : bool
+        Write report.html and the plots.
     seed : int
 
     Raises
     ------
     InputError
-        No predictions, no row with a known class, or ids that match nothing.
+        No predictions, no row with a known class, ids that match nothing, or a previous table that
+        is of no earlier round.
     """
     labels = particles.labels if truth is None else true_labels(particles, truth)
     known = _known(particles, labels, split, truth)
+    unseen = (particles.is_test | ~particles.is_answered)[known.rows]
+    rounds = None
+    if previous:
+        rows = np.union1d(unlabelled_rows(particles), known.rows[unseen])
+        rounds = read_rounds(particles, previous, rows)
     planned(
         f"{len(known.rows):,} particles with a known class"
         + "".join(f", {count:,} left out ({why})" for why, count in known.left_out.items())
     )
     _warn(particles, known)
+    found, judged = _found(particles, known, unseen, rounds, by=by, bootstrap=bootstrap, seed=seed)
+    doubts = suspected_labels(particles)
+    tables = tables_of(found)
+    if doubts is not None and len(doubts):
+        tables.append(doubts)
+    write_star(folder / "evaluation.star", Star(tuple(tables)))
+    if report:
+        _draw(folder, found)
+        write_evaluation_report(
+            folder / "report.html",
+            found,
+            particles,
+            inputs=_inputs(particles, truth, split, previous),
+            bootstrap=bootstrap,
+            slices=confused(particles, judged, folder / "confused.png"),
+            doubts=doubts,
+            seed=seed,
+        )
+    write_particles(folder / "particles.star", particles)
+    say(found, bootstrap)
+    say_suspected(doubts)
+    return found
+
+
+def _found(
+    particles: Particles,
+    known: _Known,
+    unseen: NDArray[np.bool_],
+    rounds: Rounds | None,
+    *,
+    by: str,
+    bootstrap: int,
+    seed: int,
+) -> tuple[Evaluation, Judged]:
+    """All numbers, and the particles whose class is known."""
     names, tomogram = np.unique(known.tomograms.astype(str), return_inverse=True)
+    probabilities = _probabilities(particles, known)
+    confidence = probabilities[np.arange(len(known.rows)), known.predicted]
+    right = known.true == known.predicted
     assessment = assess(
         known.true,
         known.predicted,
         tomogram,
         classes=known.classes,
-        probabilities=_probabilities(particles, known),
+        probabilities=probabilities,
         resamples=bootstrap,
         rng=generator(seed, "evaluate"),
     )
-    tables = [*_overall_tables(assessment), _confusion_table(assessment)]
-    if by == "tomogram":
-        tables.append(_tomogram_table(assessment, names))
     doubts = suspected_labels(particles)
-    if doubts is not None and len(doubts):
-        tables.append(doubts)
-    write_star(folder / "evaluation.star", Star(tuple(tables)))
-    plot_confusion(folder / "confusion.png", assessment.confusion, assessment.classes)
-    write_particles(folder / "particles.star", particles)
-    _log(assessment, bootstrap)
-    say_suspected(doubts)
-    return Evaluation(assessment, known.left_out, None if doubts is None else len(doubts))
+    found = Evaluation(
+        assessment,
+        tuple(names),
+        known.left_out,
+        reliability(confidence, right) if np.isfinite(confidence).all() else {},
+        _pool(particles, known.rows[unseen], (right - confidence)[unseen], tomogram[unseen]),
+        None if rounds is None else _stability(particles, rounds, bootstrap, seed),
+        None if rounds is None else _held_out(known, unseen, rounds),
+        by,
+        None if doubts is None else len(doubts),
+    )
+    return found, Judged(known.rows, known.true, known.predicted, known.classes, confidence)
+
+
+def _pool(
+    particles: Particles, held: Rows, gap: NDArray[np.float64], tomogram: Rows
+) -> PoolEstimate | None:
+    """Accuracy of the unlabelled particles by their probabilities, corrected by held-out labels."""
+    rows = unlabelled_rows(particles)
+    rows = rows[particles.text("halPredictedClass")[rows] != NOT_PREDICTED]
+    if not len(rows):
+        return None
+    confidence = particles.number("halProbability")[rows]
+    own = np.unique(particles.tomograms[rows].astype(str), return_inverse=True)[1]
+    is_enough = len(held) >= _LEAST_HELD and bool(np.isfinite(gap).all())
+    return PoolEstimate(
+        len(rows),
+        mean_of(confidence, own),
+        corrected_mean(confidence, own, gap, tomogram) if is_enough else None,
+        len(held),
+    )
+
+
+def _stability(particles: Particles, rounds: Rounds, bootstrap: int, seed: int) -> Stability:
+    chance = generator(seed, "evaluate rounds")
+    return stability(rounds.of(unlabelled_rows(particles)), resamples=bootstrap, rng=chance)
+
+
+def _held_out(known: _Known, unseen: NDArray[np.bool_], rounds: Rounds) -> Curve | None:
+    """Accuracy in each round on particles that no model was trained on; None without any."""
+    held = rounds.of(known.rows[unseen])
+    if not len(held.rows):
+        return None
+    number = {name: place for place, name in enumerate(held.classes)}
+    true_class = np.array([number.get(name, -1) for name in known.classes], dtype=np.intp)
+    true = true_class[known.true[np.searchsorted(known.rows, held.rows)]]
+    return curve_of(held.labels, (held.predicted == true).astype(np.float64), held.tomogram)
+
+
+def _draw(folder: Path, found: Evaluation) -> None:
+    """Write confusion.png and calibration.png."""
+    numbers = found.assessment
+    plot_confusion(folder / "confusion.png", numbers.confusion, numbers.classes)
+    note, curves = "no probabilities:\ncalibration cannot be judged", {}
+    if found.reliability:
+        note = plural(int(numbers.confusion.sum()), "particle")
+        error = float(numbers.calibration_error.value)
+        curves = {f"calibration error {error:.3f}": found.reliability}
+    plot_calibration(folder / "calibration.png", curves, note=note)
+
+
+def _inputs(
+    particles: Particles, truth: Path | None, split: str, previous: Sequence[Path]
+) -> dict[str, str]:
+    """What was read, for the report."""
+    facts = {
+        "particles": f"{particles.path or 'a table'}, split {split}",
+        "true classes": "halLabel of the particles" if truth is None else str(truth),
+    }
+    return facts | ({"earlier rounds": ", ".join(map(str, previous))} if previous else {})
 
 
 def true_labels(particles: Particles, path: Path) -> NDArray[np.object_]:
@@ -239,100 +327,3 @@ def _probabilities(particles: Particles, known: _Known) -> NDArray[np.float64]:
     """Class probabilities, shape (n, n_classes), NaN for classes without a column."""
     columns = [particles.number(_PROBABILITY + name)[known.rows] for name in known.classes]
     return np.stack(columns, axis=1)
-
-
-def _overall_tables(found: Assessment) -> tuple[Table, Table]:
-    """Tables ``summary`` and ``per_class``; low and high are ``nan`` for what is not resampled."""
-    known = found.average_precision[np.isfinite(found.average_precision)]
-    mean = float(known.mean()) if len(known) else np.nan
-    plain = {"mean_average_precision": mean, "calibration_error": found.calibration_error}
-    blank = ["nan"] * len(plain)
-    overall = list(found.overall.values())
-    summary: dict[str, Any] = {
-        "halMetric": [*found.overall, *plain],
-        "halValue": text_of([*(float(i.value) for i in overall), *plain.values()], 4),
-        "halLow": [*text_of([float(i.low) for i in overall], 4), *blank],
-        "halHigh": [*text_of([float(i.high) for i in overall], 4), *blank],
-        "halCount": [int(found.confusion.sum())] * (len(overall) + len(plain)),
-        "halResampledBy": [found.resampled_by] * (len(overall) + len(plain)),
-    }
-    per_class: dict[str, Any] = {
-        "halClassName": list(found.classes),
-        "halCount": list(found.support),
-    }
-    for name, title in (("precision", "Precision"), ("recall", "Recall"), ("f1", "F1")):
-        per_class[f"hal{title}"] = text_of(found.per_class[name].value, 4)
-        per_class[f"hal{title}Low"] = text_of(found.per_class[name].low, 4)
-        per_class[f"hal{title}High"] = text_of(found.per_class[name].high, 4)
-    per_class["halAveragePrecision"] = text_of(found.average_precision, 4)
-    return Table.from_columns("summary", summary), Table.from_columns("per_class", per_class)
-
-
-def _tomogram_table(found: Assessment, names: NDArray[np.str_]) -> Table:
-    return Table.from_columns(
-        "per_tomogram",
-        {
-            "halTomogram": list(names),
-            "halCount": list(found.counts.sum(axis=(1, 2))),
-            "halAccuracy": text_of(metrics.accuracy(found.counts), 4),
-            "halBalancedAccuracy": text_of(metrics.balanced_accuracy(found.counts), 4),
-            "halMacroF1": text_of(metrics.macro_f1(found.counts), 4),
-        },
-    )
-
-
-def _confusion_table(found: Assessment) -> Table:
-    names = np.array(found.classes, dtype=object)
-    return Table.from_columns(
-        "confusion",
-        {
-            "halTrueClass": list(np.repeat(names, len(names))),
-            "halPredictedClass": list(np.tile(names, len(names))),
-            "halCount": list(found.confusion.ravel()),
-        },
-    )
-
-
-def _log(found: Assessment, bootstrap: int) -> None:
-    log.info(f"{'':<20} value  95 % interval" if bootstrap else f"{'':<20} value")
-    for name, it in found.overall.items():
-        interval = f"  {float(it.low):.3f} to {float(it.high):.3f}" if bootstrap else ""
-        log.info(f"{name.replace('_', ' '):<20} {float(it.value):.3f}{interval}")
-    if np.isfinite(found.calibration_error):
-        log.info(f"{'calibration error':<20} {found.calibration_error:.3f}")
-    if bootstrap:
-        log.info(f"intervals: bootstrap, {bootstrap:,} times, by {found.resampled_by}")
-    n = int(found.confusion.sum())
-    if np.trace(found.confusion) == n:  # no resample of no errors has one; Hanley 1983, "3 / n"
-        log.info(
-            f"no error in {n:,} particles: up to {min(3 / n, 1):.1%} of all may still be wrong"
-        )
-    width = max(len("class"), *map(len, found.classes))
-    log.info(f"{'class':<{width}} {'true':>7}  precision  recall     F1")
-    numbers = [found.per_class[name].value for name in ("precision", "recall", "f1")]
-    for row, name in enumerate(found.classes):
-        three = [_short(values[row]) for values in numbers]
-        count = f"{found.support[row]:,}"
-        log.info(f"{name:<{width}} {count:>7}  {three[0]:>9}  {three[1]:>6}  {three[2]:>5}")
-    wrong = _worst_confusions(found)
-    if wrong:
-        log.info(f"most often confused: {first_few(wrong)}")
-
-
-def _worst_confusions(found: Assessment) -> list[str]:
-    """Pairs ``true taken for predicted (count)``, most frequent first."""
-    errors = found.confusion - np.diag(np.diag(found.confusion))
-    order = np.argsort(-errors, axis=None, kind="stable")[: int((errors > 0).sum())]
-    pairs = zip(*np.unravel_index(order, errors.shape), strict=True)
-    names = found.classes
-    return [
-        f"{names[true]} taken for {names[seen]}: {errors[true, seen]:,}" for true, seen in pairs
-    ]
-
-
-def _short(value: float) -> str:
-    return f"{value:.3f}" if np.isfinite(value) else "-"
-
-
-def _json_number(value: float | NDArray[np.float64]) -> float | None:
-    return float(value) if np.isfinite(value) else None

@@ -30,7 +30,7 @@ from halcmd.strategies.predicted import (
 from halcmd.strategies.relabel import labels_to_ask_again
 from halcmd.strategies.written import predicted_classes, report_classes, write_query
 
-_STOP_RULE = re.compile(r"labels\s*>=\s*(\d+)")
+_STOP_RULE, _STABLE = re.compile(r"labels\s*>=\s*(\d+)"), "stable"
 
 Rows = NDArray[np.intp]
 
@@ -43,7 +43,8 @@ class QueryResult:
     """All rows with the query columns, and the rows asked for, most wanted first.
 
     ``pool`` counts the particles that could have been asked for, ``labelled`` those of the pool
-    with an answer, ``predicted_classes`` what those asked for are taken for.
+    with an answer, ``predicted_classes`` what those asked for are taken for; ``advice`` is the stop
+    advice where earlier rounds are given.
     """
 
     particles: Particles
@@ -52,6 +53,7 @@ class QueryResult:
     pool: int
     labelled: int
     predicted_classes: dict[str, int]
+    advice: str | None = None
 
     def summary(self) -> dict[str, object]:
         """What ``--json`` prints."""
@@ -61,6 +63,7 @@ class QueryResult:
             "pool": self.pool,
             "labelled": self.labelled,
             "predicted_classes": self.predicted_classes,
+            **({} if self.advice is None else {"stop_advice": self.advice}),
         }
 
 
@@ -77,6 +80,7 @@ def query(
     exclude: Path | None = None,
     relabel_fraction: float = 0.0,
     stop_when: str | None = None,
+    previous: Sequence[Path] = (),
     model: Path | None = None,
     scored: Path | None = None,
     batch: int | None = None,
@@ -111,6 +115,9 @@ def query(
         Share of ``n`` that is spent on labels suspected to be wrong, as ``train`` found them.
     stop_when : str, optional
         ``labels>=500``: nothing is asked once so many particles of the pool have an answer.
+        ``stable``: nothing is asked once the stop advice is to stop.
+    previous : sequence of Path
+        Scored tables of earlier rounds, for the stop advice.
     model : Path, optional
         Computes what the score job did not keep: embeddings, feature maps, passes with dropout.
     scored : Path, optional
@@ -135,7 +142,7 @@ def query(
     module = load(STRATEGIES, strategy, "strategy")
     check_forms(particles, hand_off)
     answered = np.flatnonzero(particles.is_answered & ~particles.is_test)
-    _check_stop(stop_when, len(answered))
+    advice = _check_stop(stop_when, len(answered), particles, previous)
     excluded = read_ids(exclude) if exclude is not None else set()
     again = labels_to_ask_again(particles, n, relabel_fraction, excluded)
     n -= len(again)
@@ -185,7 +192,7 @@ def query(
     ways += [f"{folder / 'query.csv'} (last column)"] if "csv" in hand_off else []
     if ways:
         log.info(f"label them in {', or '.join(ways)}, then halcmd label-import")
-    return QueryResult(table, asked, strategy, len(pool), len(answered), counts)
+    return QueryResult(table, asked, strategy, len(pool), len(answered), counts, advice)
 
 
 def _filler(
@@ -232,14 +239,30 @@ def _check_answers(particles: Particles, pool: Pool, strategy: str, needs: froze
     )
 
 
-def _check_stop(rule: str | None, labels: int) -> None:
-    if rule is None:
-        return
-    match = _STOP_RULE.fullmatch(rule.strip())
-    if match is None:
-        raise OptionError("--stop-when cannot be understood", found=rule, hint="labels>=500")
-    if labels >= int(match[1]):
-        raise NothingToQuery(f"the stop rule is met: {labels:,} labels", found=rule)
+def _check_stop(
+    rule: str | None, labels: int, particles: Particles, previous: Sequence[Path]
+) -> str | None:
+    """The stop advice, where earlier rounds are given; NothingToQuery where the rule is met."""
+    is_stable = rule is not None and rule.strip() == _STABLE
+    match = _STOP_RULE.fullmatch(rule.strip()) if rule is not None else None
+    if rule is not None and match is None and not is_stable:
+        raise OptionError(
+            "--stop-when cannot be understood", found=rule, hint=f"labels>=500, or {_STABLE}"
+        )
+    if match is not None and labels >= int(match[1]):
+        raise NothingToQuery(f"the stop rule is met: {labels:,} labels", found=rule or "")
+    if not previous:
+        if is_stable:
+            log.warning(f"--stop-when {_STABLE} cannot be judged: no earlier round (--previous)")
+        return None
+    from halcmd.rounds import read_rounds, unlabelled_rows  # keeps scipy.stats out of the others
+    from halcmd.stopping import STOP, stability
+
+    advice = stability(read_rounds(particles, previous, unlabelled_rows(particles))).advice
+    if is_stable and advice.verdict == STOP:
+        raise NothingToQuery(f"the stop rule is met. {advice.text}", found=rule or "")
+    log.info(advice.text)
+    return advice.text
 
 
 def _candidates(

@@ -11,7 +11,7 @@ from halcmd.formats.model import ModelInfo
 from halcmd.formats.mrc_writing import write_stack
 from halcmd.networks.classifier import LoadedModel, new_network
 from halcmd.particles import Particles, new_particles
-from halcmd.reports import scores
+from halcmd.reports import scores, slices
 from halcmd.reports.scores import write_score_report
 from halcmd.subtomograms import open_boxes
 
@@ -109,7 +109,7 @@ def test_the_sheet_shows_the_particles_that_the_report_lists(
     drawn = []
     monkeypatch.setattr(scores, "plot_slices", lambda path, groups, **_: drawn.extend(groups))
     monkeypatch.setattr(scores, "write_report", lambda path, **page: drawn.append(page))
-    monkeypatch.setattr(scores, "gaussian_filter", lambda box, sigma: box)
+    monkeypatch.setattr(slices, "gaussian_filter", lambda box, sigma: box)
     with pytest.raises(FileNotFoundError):  # of report.html, which is not written here
         report(tmp_path / "a", table, probabilities)
     most, least, page = drawn

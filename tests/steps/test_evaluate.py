@@ -64,6 +64,7 @@ def test_the_files_hold_the_numbers(tmp_path: Path) -> None:
         "per_class",
         "confusion",
         "per_tomogram",
+        "calibration",
     ]
     summary = star.table("summary")
     assert summary.column("halMetric")[:3] == ["accuracy", "balanced_accuracy", "macro_f1"]

@@ -303,7 +303,7 @@ def test_the_stop_rule_counts_answers_in_the_pool(tmp_path: Path) -> None:
     with pytest.raises(NothingToQuery, match="stop rule"):
         ask(bare(), tmp_path / "job", stop_when="labels>=20")
     assert len(ask(bare(), tmp_path / "job", stop_when=" labels >= 21 ").asked) == 8
-    for rule in ("accuracy>=0.9", "labels>500", "stable"):
+    for rule in ("accuracy>=0.9", "labels>500", "stable>=0.9"):
         with pytest.raises(OptionError, match="--stop-when"):
             ask(bare(), tmp_path, stop_when=rule)
 

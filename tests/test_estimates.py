@@ -1,0 +1,48 @@
+"""Means with intervals, and the accuracy of particles without labels."""
+
+import numpy as np
+import pytest
+
+from halcmd.estimates import corrected_mean, mean_of
+
+
+def test_the_interval_of_a_mean_by_hand() -> None:
+    values = np.random.default_rng(0).uniform(0.3, 0.9, 50)
+    found = mean_of(values, np.zeros(50, dtype=np.intp))
+    error = values.std(ddof=1) / np.sqrt(50)
+    assert found.value == pytest.approx(values.mean())
+    assert found.high - found.value == pytest.approx(1.959964 * error)
+    assert found.value - found.low == pytest.approx(1.959964 * error)
+
+
+def test_tomograms_of_one_value_each_count_once() -> None:
+    levels = np.array([0.5, 0.6, 0.7, 0.8, 0.4, 0.3])
+    each = mean_of(levels, np.arange(6))
+    often = mean_of(np.repeat(levels, 20), np.repeat(np.arange(6), 20))
+    assert often.value == pytest.approx(each.value)
+    assert often.high - often.low == pytest.approx(each.high - each.low)
+    assert mean_of(np.repeat(levels, 20), np.zeros(120, np.intp)).high < often.high
+
+
+@pytest.mark.parametrize("values", [[], [np.nan, 0.5]])
+def test_nothing_known_is_not_a_number(values: list[float]) -> None:
+    assert np.isnan(mean_of(np.array(values), np.arange(len(values))).value)
+
+
+def test_held_out_labels_mend_probabilities_that_are_too_sure() -> None:
+    rng = np.random.default_rng(0)
+    covered, plain = 0, 0
+    for _ in range(200):
+        truth = np.clip(rng.normal(0.75, 0.1, 1200), 0.0, 1.0)
+        right = rng.random(1200) < truth
+        confidence = truth**0.3  # far too sure
+        held, rest = slice(0, 200), slice(200, None)
+        none = np.zeros(1200, dtype=np.intp)
+        found = corrected_mean(
+            confidence[rest], none[rest], right[held] - confidence[held], none[held]
+        )
+        covered += found.low <= right[rest].mean() <= found.high
+        naive = mean_of(confidence[rest], none[rest])
+        plain += naive.low <= right[rest].mean() <= naive.high
+    assert covered / 200 > 0.9
+    assert plain == 0
