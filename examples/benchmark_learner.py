@@ -105,6 +105,8 @@ def main() -> None:
                 with results.open("a") as file:
                     file.write(one.result() + "\n")
     print_tables(results)
+    if given.plot:
+        plot(results, given.plot)
 
 
 def cells(given: argparse.Namespace) -> list[Cell]:
@@ -144,6 +146,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--shares", nargs="+", type=float, default=[0.04, 0.12, 0.24, 1.0])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--table", action="store_true", help="only print the table")
+    parser.add_argument("--plot", type=Path, help="draw accuracy against labels: PNG or SVG")
     parser.add_argument("--small", action="store_true", help="few particles, few steps")
     return parser.parse_args()
 
@@ -272,6 +275,36 @@ def print_tables(results: Path) -> None:
                 ]
                 if any(found):
                     print(f"| {variant.title} | " + " | ".join(map(spread, found)) + " |")
+
+
+def plot(results: Path, path: Path) -> None:
+    """Accuracy against labels of the pools with as many of each class, a line per variant."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    lines = [*read_results(results)]
+    figure, panels = plt.subplots(1, 2, figsize=(10, 4), sharey=True, layout="constrained")
+    for axes, pool in zip(panels, ("snr_0.1", "snr_0.05"), strict=True):
+        for number, (key, variant) in enumerate(VARIANTS.items()):
+            found: dict[int, list[float]] = {}
+            for cell, line in lines:
+                if (cell.variant, cell.pool) == (key, pool):
+                    found.setdefault(int(line["labelled"]), []).append(100 * line["accuracy_1"])
+            labels = sorted(found)
+            means = [np.mean(found[count]) for count in labels]
+            spreads = [np.std(found[count], ddof=len(found[count]) > 1) for count in labels]
+            axes.errorbar(
+                labels, means, spreads, color=f"C{number}", marker="o", ms=4, label=variant.title
+            )
+        axes.set(xscale="log", xlabel="labels of 1,400", title=POOLS[pool][0], ylim=(0, 100))
+        axes.set_xticks([56, 168, 336, 1400], ["56", "168", "336", "1,400"])
+        axes.minorticks_off()
+        axes.grid(alpha=0.3)
+    panels[0].set_ylabel("test accuracy, %")
+    panels[1].legend(*panels[0].get_legend_handles_labels(), fontsize=8, loc="lower right")
+    figure.savefig(path, dpi=110)
 
 
 def spread(values: list[float]) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -218,7 +219,10 @@ def test_a_table_that_is_no_earlier_round_is_refused(
         ask(paths, tmp_path / "Q")
 
 
-def test_a_loop_of_queries_ends_with_exit_code_3(in_tmp: Path) -> None:
+def test_a_loop_of_queries_ends_with_exit_code_3(
+    in_tmp: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["halcmd", "evaluate", "--i", "a <b>.star"])
     paths = written(in_tmp, STEADY)
     earlier = [word for path in paths[:-1] for word in ("--previous", path.name)]
     words = ["--i", paths[-1].name, *earlier, "--strategy", "random", "--o", "Q", "--json"]
@@ -233,7 +237,7 @@ def test_a_loop_of_queries_ends_with_exit_code_3(in_tmp: Path) -> None:
     assert advice["verdict"] == "stop"
     assert advice["text"] in told
     report = (in_tmp / "E/report.html").read_text()
-    assert "<span>command halcmd " in report
+    assert "<span>command halcmd evaluate --i &#39;a &lt;b&gt;.star&#39;</span>" in report
 
 
 @pytest.mark.parametrize(("changes", "much"), [([0.1] * 4, "too sure"), (STEADY, "too cautious")])
