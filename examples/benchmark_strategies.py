@@ -1,0 +1,146 @@
+"""Which strategy saves labels: eight complexes, 640 particles to ask about, 32 to 224 labels.
+
+python examples/benchmark_strategies.py --maps MAPS --folder DIR [--results DIR2] [--workers N]
+
+MAPS holds density maps, one class each; the first eight are taken. Two pools are simulated (24^3 of
+15 Angstrom, SNR 0.1, 640 test particles). *balanced*: 80 particles of each class. *picks*: the most
+frequent class 20 times the rarest, 30 % junk, a tenth of the particles there twice. Then `halcmd
+benchmark` starts from 32 random labels and asks six times for 32. What is run goes by groups:
+`leaders` (random, margin, hal, typiclust: ten seeds), `others` (every other strategy of the paper,
+dal, tcm, power-margin: two seeds, no more than a description) and `paper` (random and hal with the
+recipe of Du et al. 2021, 60 epochs, two seeds). Each pool and recipe has a file of results with a
+line for each training; what is there is not run again, so the script can be stopped at any time
+and goes on. --small shows that it runs.
+
+A pool takes some six hours on 2 cores for its leaders; --pools, --groups and --seeds choose.
+"""
+
+import argparse
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+CLASSES = 8
+POOLS = {
+    "balanced": {"per-class": 160, "junk": 0.0, "stress": []},
+    "picks": {
+        "per-class": 240,
+        "junk": 0.45,
+        "stress": ["--imbalance", "20", "--junk", "0.3", "--duplicates", "0.1"],
+    },
+}
+LOOP = ["--initial", "32", "--n", "32", "--rounds", "6"]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Strategies that are run alike.
+
+    Attributes
+    ----------
+    strategies : tuple of str
+    seeds : int
+        Repeats where --seeds does not say otherwise.
+    recipe : str
+        Names the file of results.
+    options : tuple of str
+        Further ones of ``halcmd benchmark``.
+    """
+
+    strategies: tuple[str, ...]
+    seeds: int
+    recipe: str = "default"
+    options: tuple[str, ...] = ("--preset", "low")
+
+
+OTHERS = ("entropy", "coreset", "bald", "bgal", "ee-bmal", "vaal", "badge", "dal", "tcm")
+GROUPS = {
+    "leaders": Group(("random", "margin", "hal", "typiclust"), 10),
+    "others": Group((*OTHERS, "power-margin"), 2),
+    "paper": Group(("random", "hal"), 2, "paper", ("--preset", "r1a", "--epochs", "60")),
+}
+
+
+def main() -> None:
+    """Run what is not there yet, group by group."""
+    given = arguments()
+    given.folder.mkdir(parents=True, exist_ok=True)
+    given.results.mkdir(parents=True, exist_ok=True)
+    for pool in given.pools:
+        simulate(given, pool)
+    for name in given.groups:
+        for pool in given.pools:
+            run(given, pool, GROUPS[name])
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--maps", type=Path, help="density maps; default: built-in shapes")
+    parser.add_argument("--folder", type=Path, required=True, help="where to work")
+    parser.add_argument("--results", type=Path, help="folder of the results; default: --folder")
+    parser.add_argument("--pools", nargs="+", choices=POOLS, default=[*POOLS])
+    parser.add_argument("--groups", nargs="+", choices=GROUPS, default=[*GROUPS])
+    parser.add_argument("--seeds", type=int, help="instead of the groups' own")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--gpu", default="auto", help="as for halcmd")
+    parser.add_argument("--small", action="store_true", help="few particles, labels and steps")
+    given = parser.parse_args()
+    given.results = given.results or given.folder
+    return given
+
+
+def simulate(given: argparse.Namespace, pool: str) -> None:
+    """Particles and truth.star in DIR/POOL, unless they are there."""
+    out, scene = given.folder / pool, POOLS[pool]
+    if (out / "RELION_JOB_EXIT_SUCCESS").exists():
+        return
+    kinds = ["--classes", str(3 if given.small else CLASSES)]
+    if given.maps:
+        chosen = given.folder / "maps"
+        chosen.mkdir(exist_ok=True)
+        for path in sorted(given.maps.glob("*.mrc"))[: 3 if given.small else CLASSES]:
+            shutil.copy(path, chosen)
+        kinds = ["--maps", str(chosen)]
+    per_class = 24 if given.small else scene["per-class"]
+    test = 80 / scene["per-class"]
+    words = ["--per-class", str(per_class), "--junk", str(scene["junk"])]
+    words += ["--test-fraction", f"{test:.4f}", "--snr", "0.1"]
+    size = ["--box", "16", "--angpix", "20"] if given.small else ["--box", "24", "--angpix", "15"]
+    halcmd("simulate", "--o", str(out), *kinds, *words, *size, "--overwrite")
+
+
+def run(given: argparse.Namespace, pool: str, group: Group) -> None:
+    """The cells of a group that are missing; the results are brought back whatever happens."""
+    data = given.folder / pool
+    job = given.folder / f"{pool}_{group.recipe}"
+    kept, own = given.results / f"strategies_{pool}_{group.recipe}.jsonl", job / "results.jsonl"
+    job.mkdir(exist_ok=True)
+    if kept.exists():
+        shutil.copy(kept, own)
+    words = ["--i", str(data / "particles.star"), "--truth", str(data / "truth.star")]
+    words += [*group.options, "--strategies", ",".join(group.strategies)]
+    words += ["--initial", "6", "--n", "2", "--rounds", "1"] if given.small else LOOP
+    if given.small:
+        words += ["--steps", "2"] if group.recipe == "default" else ["--network", "compact"]
+        words += ["--epochs", "1"] if group.recipe == "paper" else []
+    words += ["--seeds", str(given.seeds or group.seeds), *POOLS[pool]["stress"]]
+    words += ["--workers", str(given.workers), "--threads", "1", "--gpu", given.gpu, "--resume"]
+    try:
+        halcmd("benchmark", "--o", str(job), *words)
+    finally:
+        if own.exists():
+            shutil.copy(own, kept)
+
+
+def halcmd(step: str, *options: str) -> None:
+    """Run a step; an error ends the script."""
+    done = subprocess.run([sys.executable, "-m", "halcmd", step, *options], check=False)
+    if done.returncode:
+        raise SystemExit(done.returncode)
+
+
+if __name__ == "__main__":
+    main()
