@@ -31,11 +31,11 @@ from halcmd.formats.star import read_star
 from halcmd.networks.classifier import Classifier, as_input, in_parts
 from halcmd.subtomograms import Boxes, open_boxes
 from halcmd.tables import read_particles
-from halcmd.training.batches import batch_of
+from halcmd.training.batches import Source, dealt
 from halcmd.training.cross_validation import NOTHING
 from halcmd.training.initial import initial_network
 from halcmd.training.loop import Examples, fit
-from halcmd.training.objectives import Objective, Source
+from halcmd.training.objectives import Objective
 from halcmd.training.pretraining import CONTRAST, Task, alike, pretrain, projector
 from halcmd.training.recipes import pretraining_recipe, recipe
 from halcmd.training.run import Compute, Run
@@ -88,14 +88,12 @@ def bootstrap(source: Source, count: int, transform: Transform) -> Objective:
 
 def denoising(source: Source, count: int, transform: Transform) -> Objective:
     """Draw the smoothed particle from one with holes and twice the noise."""
-    every = np.zeros(count, dtype=np.intp)
+    deal = dealt(source, np.zeros(count, dtype=np.intp), balanced=False)
 
     def loss(run: Run) -> Tensor:
-        positions = batch_of(
-            every, 2 * run.recipe.batch, step=run.step, seed=run.compute.seed, balanced=False
-        )
+        _, volumes = deal(run.step, 2 * run.recipe.batch, run.compute.seed)
         draws = torch_generator(run.compute.device, run.compute.seed, "augment", run.step)
-        parts = transform(source(positions).to(run.compute.device), draws)
+        parts = transform(volumes.to(run.compute.device), draws)
         aims = F.avg_pool3d(torch.cat(parts)[:, None], 3, stride=1, padding=1)
         spoilt = [spoil(part, draws) for part in parts]
         return F.mse_loss(in_parts(run.network, spoilt), aims)

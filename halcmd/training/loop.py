@@ -21,7 +21,8 @@ from halcmd.errors import InputError
 from halcmd.formats.model import read_checkpoint, write_checkpoint
 from halcmd.networks.classifier import Classifier, as_input
 from halcmd.processes import waiting_signals
-from halcmd.training.objectives import Objective, Source, consistent, labelled, together
+from halcmd.training.batches import Source
+from halcmd.training.objectives import Objective, consistent, labelled, together
 from halcmd.training.recipes import Recipe
 from halcmd.training.run import Compute, Rows, Run
 from halcmd.training.validation import temperature
@@ -234,8 +235,10 @@ def source_of(read: Read, rows: Rows) -> Source:
     if not len(rows):
         return lambda positions: torch.empty(0)
     if read(rows[:1]).nbytes * len(rows) <= _CACHE_BYTES:
-        particles = torch.from_numpy(read(rows))
-        return lambda positions: particles[positions]
+        particles = read(
+            rows
+        )  # an array: torch would copy with all threads, of which one is enough
+        return lambda positions: torch.from_numpy(particles[positions])
     return lambda positions: torch.from_numpy(read(rows[positions]))
 
 
@@ -254,7 +257,9 @@ def _objective(
     def transform(mode: str) -> Transform:
         return augmentation(mode, box=box, tilt_range=tilt_range, device=run.compute.device)
 
-    objective = labelled(source, training.classes, transform(recipe.augment))
+    balanced = recipe.class_weights == "balanced"
+    change = transform(recipe.augment)
+    objective = labelled(source, training.classes, change, balanced=balanced)
     if recipe.consistency is None or unlabelled is None or not len(unlabelled):
         return objective
     weak, strong = transform("flips"), transform("full")

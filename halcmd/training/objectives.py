@@ -14,20 +14,18 @@ from torch import Tensor
 from halcmd.chance import derive
 from halcmd.device import torch_generator
 from halcmd.networks.classifier import as_input, in_parts
-from halcmd.training.batches import batch_of
+from halcmd.training.batches import Source, dealt
 from halcmd.training.recipes import Consistency
 from halcmd.training.run import Rows, Run
 from halcmd.transforms import Transform
 
 Objective = Callable[[Run], Tensor]
-Source = Callable[[Rows], Tensor]
-"""Particles by their positions, shape (n, z, y, x), on the CPU."""
 
 # Share of the old estimate that stays at each step, of the classes' shares and the confidence.
 _MEMORY = 0.99
 
 
-def labelled(source: Source, classes: Rows, transform: Transform) -> Objective:
+def labelled(source: Source, classes: Rows, transform: Transform, *, balanced: bool) -> Objective:
     """Cross entropy of labelled particles, changed by the transform.
 
     Parameters
@@ -38,19 +36,16 @@ def labelled(source: Source, classes: Rows, transform: Transform) -> Objective:
         Place of each one's class among the logits.
     transform : Transform
         Augmentation.
+    balanced : bool
+        As many of each class in a batch.
     """
+    deal = dealt(source, classes, balanced=balanced)
 
     def loss(run: Run) -> Tensor:
         recipe, compute = run.recipe, run.compute
-        positions = batch_of(
-            classes,
-            recipe.batch,
-            step=run.step,
-            seed=compute.seed,
-            balanced=recipe.class_weights == "balanced",
-        )
+        positions, volumes = deal(run.step, recipe.batch, compute.seed)
         draws = torch_generator(compute.device, compute.seed, "augment", run.step)
-        parts = transform(source(positions).to(compute.device), draws)
+        parts = transform(volumes.to(compute.device), draws)
         logits = in_parts(run.network, parts, group=compute.group).float()
         wanted = torch.from_numpy(classes[positions]).to(compute.device)
         return F.cross_entropy(logits, wanted, label_smoothing=recipe.label_smoothing)
@@ -85,7 +80,7 @@ def consistent(
     Sohn et al. 2020 (2001.07685, FixMatch); Wang et al. 2023 (2205.07246, FreeMatch: thresholds);
     Tarvainen & Valpola 2017 (1703.01780, the average as teacher).
     """
-    alike = np.zeros(count, dtype=np.intp)
+    deal = dealt(source, np.zeros(count, dtype=np.intp), balanced=False)
 
     def loss(run: Run) -> Tensor:
         compute = run.compute
@@ -93,9 +88,9 @@ def consistent(
             return torch.zeros((), device=compute.device)
         size = how.per_labelled * run.recipe.batch
         seed = derive(compute.seed, "unlabelled")
-        positions = batch_of(alike, size, step=run.step, seed=seed, balanced=False)
+        _, volumes = deal(run.step, size, seed)
         draws = torch_generator(compute.device, seed, "augment", run.step)
-        volumes = source(positions).to(compute.device)
+        volumes = volumes.to(compute.device)
         with torch.no_grad():
             changed = torch.cat(weak(volumes, draws))
             answers = compute.group.shared(lambda own: run.average(as_input(own)), changed)

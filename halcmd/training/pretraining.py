@@ -17,10 +17,10 @@ from halcmd.chance import derive
 from halcmd.console import log
 from halcmd.device import torch_generator
 from halcmd.networks.classifier import Classifier, in_parts
-from halcmd.training.batches import batch_of
+from halcmd.training.batches import Source, dealt
 from halcmd.training.initial import initial_network
 from halcmd.training.loop import Checkpoint, Read, drive, source_of
-from halcmd.training.objectives import Objective, Source
+from halcmd.training.objectives import Objective
 from halcmd.training.recipes import Recipe
 from halcmd.training.run import Compute, Rows, Run, seeded
 from halcmd.transforms import Transform, augmentation
@@ -149,7 +149,7 @@ def alike(
     agreement : function of (n, d), (n, d) -> scalar Tensor
         Of the projections.
     """
-    every = np.zeros(count, dtype=np.intp)
+    deal = dealt(source, np.zeros(count, dtype=np.intp), balanced=False)
 
     def view(run: Run, volumes: Tensor, number: int) -> Tensor:
         """Projections of a copy of each, in the order of the particles."""
@@ -163,8 +163,8 @@ def alike(
 
     def loss(run: Run) -> Tensor:
         size = min(run.recipe.batch, count)
-        positions = batch_of(every, size, step=run.step, seed=run.compute.seed, balanced=False)
-        volumes = source(positions).to(run.compute.device)
+        _, volumes = deal(run.step, size, run.compute.seed)
+        volumes = volumes.to(run.compute.device)
         return agreement(view(run, volumes, 0), view(run, volumes, 1))
 
     return loss

@@ -113,18 +113,18 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(
 ):
     monkeypatch.setattr(loop, "_CHECKPOINT_SECONDS", seconds)
     checkpoint = Checkpoint(tmp_path / "checkpoint.pt", {"labels": "abc"})
-    batch_of = objectives.batch_of
+    torch_generator = objectives.torch_generator
 
-    def stop(*arguments, step, **settings):
-        if step == stop_at:
+    def stop(*keys):
+        if keys[-1] == stop_at:
             raise KeyboardInterrupt
-        return batch_of(*arguments, step=step, **settings)
+        return torch_generator(*keys)
 
-    monkeypatch.setattr(objectives, "batch_of", stop)
+    monkeypatch.setattr(objectives, "torch_generator", stop)
     with pytest.raises(KeyboardInterrupt):
         fitted(checkpoint=checkpoint)
     assert checkpoint.path.exists() == (stop_at > 4 or seconds == 0.0)
-    monkeypatch.setattr(objectives, "batch_of", batch_of)
+    monkeypatch.setattr(objectives, "torch_generator", torch_generator)
     resumed = fitted(checkpoint=replace(checkpoint, resume=True))
     assert name_of(resumed) == name_of(undisturbed)
     assert resumed.history == undisturbed.history
@@ -136,17 +136,17 @@ def test_a_signal_amid_a_step_leaves_a_checkpoint_of_its_end(
     tmp_path, monkeypatch, undisturbed, number
 ):
     checkpoint = Checkpoint(tmp_path / "checkpoint.pt", {})
-    batch_of = objectives.batch_of
+    torch_generator = objectives.torch_generator
 
-    def disturb(*arguments, step, **settings):
-        if step == 6:
+    def disturb(*keys):
+        if keys[-1] == 6:
             signal.raise_signal(number)
-        return batch_of(*arguments, step=step, **settings)
+        return torch_generator(*keys)
 
     def terminate(*_):
         raise SystemExit(143)
 
-    monkeypatch.setattr(objectives, "batch_of", disturb)
+    monkeypatch.setattr(objectives, "torch_generator", disturb)
     before = signal.signal(number, terminate)
     try:
         with pytest.raises(SystemExit):
@@ -155,7 +155,7 @@ def test_a_signal_amid_a_step_leaves_a_checkpoint_of_its_end(
     finally:
         signal.signal(number, before)
     assert read_checkpoint(checkpoint.path)["step"] == 7
-    monkeypatch.setattr(objectives, "batch_of", batch_of)
+    monkeypatch.setattr(objectives, "torch_generator", torch_generator)
     resumed = fitted(checkpoint=replace(checkpoint, resume=True))
     assert name_of(resumed) == name_of(undisturbed)
     assert resumed.history == undisturbed.history
@@ -166,17 +166,17 @@ def test_a_semi_supervised_run_that_was_stopped_ends_as_if_it_had_not_been(
 ):
     monkeypatch.setattr(loop, "_CHECKPOINT_SECONDS", 0.0)
     checkpoint = Checkpoint(tmp_path / "checkpoint.pt", {})
-    batch_of = objectives.batch_of
+    torch_generator = objectives.torch_generator
 
-    def stop(*arguments, step, **settings):
-        if step == 7:
+    def stop(*keys):
+        if keys[-1] == 7:
             raise KeyboardInterrupt
-        return batch_of(*arguments, step=step, **settings)
+        return torch_generator(*keys)
 
-    monkeypatch.setattr(objectives, "batch_of", stop)
+    monkeypatch.setattr(objectives, "torch_generator", stop)
     with pytest.raises(KeyboardInterrupt):
         fitted(BOTH, unlabelled=UNLABELLED, checkpoint=checkpoint)
-    monkeypatch.setattr(objectives, "batch_of", batch_of)
+    monkeypatch.setattr(objectives, "torch_generator", torch_generator)
     resumed = fitted(BOTH, unlabelled=UNLABELLED, checkpoint=replace(checkpoint, resume=True))
     assert name_of(resumed) == name_of(undisturbed_on_both)
     assert resumed.history == undisturbed_on_both.history

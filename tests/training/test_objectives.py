@@ -125,7 +125,7 @@ def test_weight_and_start():
 
 def test_losses_are_added_and_labels_are_smoothed():
     volumes, classes = boxes([SURE, EVEN]), np.array([0, 1])
-    one = labelled(lambda places: volumes[places], classes, as_it_is)
+    one = labelled(lambda places: volumes[places], classes, as_it_is, balanced=False)
     run = run_of(label_smoothing=0.1)
     logits, wanted = torch.tensor([SURE, EVEN]), torch.tensor([0, 1])
     expected = F.cross_entropy(logits, wanted, label_smoothing=0.1)

@@ -100,17 +100,17 @@ def test_views_of_a_particle_are_paired(monkeypatch):
 def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "_CHECKPOINT_SECONDS", 0.0)
     checkpoint = Checkpoint(tmp_path / "checkpoint.pt", {})
-    batch_of = pretraining.batch_of
+    torch_generator = pretraining.torch_generator
 
-    def stop(*arguments, step, **settings):
-        if step == 4:
+    def stop(*keys):
+        if keys[-1] == 4:
             raise KeyboardInterrupt
-        return batch_of(*arguments, step=step, **settings)
+        return torch_generator(*keys)
 
-    monkeypatch.setattr(pretraining, "batch_of", stop)
+    monkeypatch.setattr(pretraining, "torch_generator", stop)
     with pytest.raises(KeyboardInterrupt):
         pretrained(checkpoint=checkpoint)
-    monkeypatch.setattr(pretraining, "batch_of", batch_of)
+    monkeypatch.setattr(pretraining, "torch_generator", torch_generator)
     resumed = pretrained(checkpoint=replace(checkpoint, resume=True))
     assert name_of(resumed) == name_of(pretrained())
 
