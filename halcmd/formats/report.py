@@ -6,11 +6,15 @@ scripts, network and any style but the report's own. jinja2 is loaded when a rep
 
 import base64
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from halcmd.formats.files import read_bytes, write_text
+
+# With a bound or a sign, or the dash that stands for none.
+_NUMBER = re.compile(r"([<>] )?[+-]?[\d,]*\.?\d+( %)?|\N{EN DASH}")
 
 
 @dataclass(frozen=True)
@@ -87,4 +91,4 @@ def _base64(data: bytes) -> str:
 
 
 def _is_number(text: str) -> bool:
-    return text.replace(",", "").replace(".", "", 1).removesuffix(" %").isdigit()
+    return _NUMBER.fullmatch(text) is not None
