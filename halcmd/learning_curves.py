@@ -43,6 +43,9 @@ class Difference:
     pairs: int
 
 
+NO_PAIRS = Difference(_NAN, _NAN, _NAN, _NAN, 0)
+
+
 def area(labels: Sequence[float], values: Floats, *, log: bool = False) -> Floats:
     """Area under curves over the label axis, 1 = perfect throughout, shape (...,).
 
@@ -109,6 +112,58 @@ def labels_to_reach(labels: Sequence[float], values: Floats, target: float) -> f
     return float(at[first - 1] + share * (at[first] - at[first - 1]))
 
 
+@dataclass(frozen=True)
+class Efficiency:
+    """How many times as many labels the reference needs.
+
+    Attributes
+    ----------
+    factor : float
+        NaN where neither gets there.
+    bound : str
+        ``exact``; ``least``: the reference never gets there; ``most``: the strategy never does.
+    """
+
+    factor: float
+    bound: str
+
+    def __str__(self) -> str:
+        """Such as ``1.8``, ``> 2.0``, ``< 0.7`` or a dash."""
+        if np.isnan(self.factor):
+            return "\N{EN DASH}"
+        return {"exact": "", "least": "> ", "most": "< "}[self.bound] + f"{self.factor:.1f}"
+
+
+NOT_REACHED = Efficiency(_NAN, "exact")
+
+
+def label_efficiency(
+    labels: Sequence[float], values: Floats, reference: Floats, target: float
+) -> Efficiency:
+    """Labels that the reference needs to reach the target, over those that a strategy needs.
+
+    A curve that never gets there needs more labels than there are points, so that the factor is
+    then a bound.
+
+    Parameters
+    ----------
+    labels : sequence of float, length n_points
+        Rising.
+    values, reference : ndarray, shape (n_points,)
+        Mean curves of the strategy and, for instance, of random choice.
+    target : float
+        In units of the values.
+    """
+    ours, theirs = (labels_to_reach(labels, curve, target) for curve in (values, reference))
+    if np.isinf(ours) and np.isinf(theirs):
+        return NOT_REACHED
+    if np.isinf(theirs):
+        return Efficiency(labels[-1] / ours, "least")
+    if np.isinf(ours):
+        return Efficiency(theirs / labels[-1], "most")
+    return Efficiency(theirs / ours, "exact")
+
+
 def difference(ours: Floats, reference: Floats, *, seed: int = 0) -> Difference:
     """How much larger paired numbers are than the reference's, and whether that is chance.
 
@@ -123,7 +178,7 @@ def difference(ours: Floats, reference: Floats, *, seed: int = 0) -> Difference:
     differences = differences[~np.isnan(differences)]
     pairs = len(differences)
     if not pairs:
-        return Difference(_NAN, _NAN, _NAN, _NAN, 0)
+        return NO_PAIRS
     mean, low, high, p = float(differences.mean()), _NAN, _NAN, _NAN
     if pairs > 1:
         rng = np.random.default_rng(seed)
@@ -131,7 +186,8 @@ def difference(ours: Floats, reference: Floats, *, seed: int = 0) -> Difference:
         tail = 100 * (1 - CONFIDENCE) / 2
         low, high = (float(value) for value in np.percentile(drawn, [tail, 100 - tail]))
     if pairs >= _LEAST_PAIRS and differences.any():
-        p = float(stats.wilcoxon(differences).pvalue)
+        # without the zeros, which say nothing, the test stays exact where they leave few
+        p = float(stats.wilcoxon(differences[differences != 0.0]).pvalue)
     return Difference(mean, low, high, p, pairs)
 
 

@@ -16,7 +16,8 @@ class Protocol:
     Attributes
     ----------
     strategies : tuple of str
-        Keys of ``halcmd.strategies.STRATEGIES``; ``random`` is always among them.
+        Keys of ``halcmd.strategies.STRATEGIES``, perhaps with settings (``hal:lambda=0``, see
+        ``halcmd.strategies.variants``); ``random`` is always among them.
     initial : float
         First labels: below 1 a share of all particles, test ones included; else that many.
     per_class : bool

@@ -149,7 +149,8 @@ def test_options_named_on_pages_exist(page: Path) -> None:
     commands = [get_command(app), *COMMANDS.values()]
     known = {o for c in commands for p in c.params for o in [*p.opts, *p.secondary_opts]}
     known |= {"--help", "--in_parts"} | {"--constraint", "--group", "--editable", "--upgrade"}
-    known |= {"--small", "--check"} | {"--in_mask", "--in_3dref", "--in_mics", "--in_movies"}
+    known |= {"--small", "--check", "--sets", "--table"}
+    known |= {"--in_mask", "--in_3dref", "--in_mics", "--in_movies"}
     known |= {"--ntasks-per-node", "--gpus-per-node", "--nodes", "--mem", "--kill-on-bad-exit"}
     prose = _FENCE.sub("", page.read_text())
     assert sorted(set(re.findall(r"`(--[a-z0-9_-]+)", prose)) - known) == []

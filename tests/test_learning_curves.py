@@ -1,5 +1,7 @@
 """Statistics of learning curves, against results made by hand and scipy's."""
 
+from itertools import combinations, product
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -11,6 +13,7 @@ from halcmd.learning_curves import (
     difference,
     holm,
     in_words,
+    label_efficiency,
     labels_to_reach,
     mean_and_sd,
     mean_ranks,
@@ -72,6 +75,62 @@ def test_few_pairs_prove_nothing() -> None:
     assert difference(np.array([np.nan, 1.0]), np.zeros(2)).pairs == 1
     assert np.isnan(difference(np.zeros(8), np.zeros(8)).p)
     assert difference(np.full(2, np.nan), np.zeros(2)).pairs == 0
+
+
+def by_enumeration(differences: np.ndarray) -> float:
+    """Wilcoxon's p from all ways to give signs to the ranks; zeros left out."""
+    left = differences[differences != 0]
+    ranks = stats.rankdata(np.abs(left))
+    sums = np.array([ranks @ signs for signs in product((-1, 1), repeat=len(ranks))])
+    return float((np.abs(sums) >= abs(ranks @ np.sign(left)) - 1e-9).mean())
+
+
+@pytest.mark.parametrize(
+    "differences",
+    [
+        [0.3, -0.1, 0.2, 0.5, 0.4, -0.6],
+        [0.1, 0.1, 0.2, 0.2, -0.3, 0.3, 0.4],  # ties
+        [0.1, 0.1, 0.2, 0.2, 0.3, 0.3, *[0.0] * 10],  # and zeros: six pairs say something
+        [0.1, 0.2, 0.3, 0.4, 0.5, *[0.0] * 11],  # five cannot reach p < 0.05
+    ],
+)
+def test_wilcoxons_p_is_that_of_all_signs(differences: list[float]) -> None:
+    values = np.array(differences)
+    found = difference(values, np.zeros(len(values)))
+    assert found.p == pytest.approx(by_enumeration(values))
+    assert found.pairs == len(values)
+
+
+def test_ten_seeds_that_all_agree_are_enough_for_a_claim() -> None:
+    found = difference(np.arange(1.0, 11.0), np.zeros(10))
+    assert found.p == pytest.approx(2 / 2**10)
+    assert in_words(found, holm([found.p] * 20)[0]) == "better"
+
+
+def test_holms_rule_is_the_closed_test_of_bonferroni() -> None:
+    rng = np.random.default_rng(3)
+    for count in (1, 2, 3, 5):
+        values = rng.uniform(0, 0.2, count)
+        groups = [set(g) for n in range(1, count + 1) for g in combinations(range(count), n)]
+        closed = [
+            max(min(1.0, len(g) * min(values[list(g)])) for g in groups if place in g)
+            for place in range(count)
+        ]
+        assert holm(values.tolist()) == pytest.approx(closed)
+
+
+def test_label_efficiency_is_a_bound_where_one_never_gets_there() -> None:
+    labels = [10, 20, 30, 40]
+    fast, slow = np.array([0.5, 0.8, 0.9, 0.95]), np.array([0.5, 0.6, 0.7, 0.8])
+    found = label_efficiency(labels, fast, slow, 0.8)
+    assert (found.factor, found.bound, str(found)) == (pytest.approx(2.0), "exact", "2.0")
+    found = label_efficiency(labels, fast, slow, 0.9)
+    assert (found.factor, found.bound, str(found)) == (pytest.approx(40 / 30), "least", "> 1.3")
+    found = label_efficiency(labels, slow, fast, 0.9)
+    assert (found.factor, found.bound, str(found)) == (pytest.approx(0.75), "most", "< 0.8")
+    found = label_efficiency(labels, fast, slow, 0.99)
+    assert np.isnan(found.factor)
+    assert str(found) == "\N{EN DASH}"
 
 
 def test_holms_rule_on_an_example_by_hand() -> None:

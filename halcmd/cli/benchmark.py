@@ -17,7 +17,7 @@ _TRAIN_AUGMENT = ("full", "flips", "none")
 def _names(value: str | None) -> str | None:
     for name in (value or "").split(","):
         if name.strip():
-            one_of(name.strip(), tuple(STRATEGIES))
+            one_of(name.strip().partition(":")[0], tuple(STRATEGIES))
     return value
 
 
@@ -44,9 +44,10 @@ def benchmark(
     strategies: Annotated[
         str | None,
         Option(
-            help="Strategies, with commas between; random is always one. Default: the preset's.",
+            help="Strategies, with commas between; random is always one. hal:subsets=1:lambda=0 "
+            "sets options of query. Default: the preset's.",
             rich_help_panel="Loop",
-            metavar="A,B,...",
+            metavar="A,B:NAME=VALUE,...",
             callback=_names,
         ),
     ] = None,

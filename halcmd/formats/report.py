@@ -17,7 +17,8 @@ from halcmd.formats.files import read_bytes, write_text
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-_NUMBER = re.compile(r"\N{EN DASH}|[+-]?[\d,.]*\d( %)?( \([^()]+ to [^()]+\))?")
+# With a bound or a sign, a unit, an interval; or the dash that stands for none.
+_NUMBER = re.compile(r"\N{EN DASH}|([<>] )?[+-]?[\d,]*\.?\d+( %)?( \([^()]+ to [^()]+\))?")
 
 
 @dataclass(frozen=True)
@@ -118,4 +119,4 @@ def _base64(data: bytes) -> str:
 
 def _is_number(text: str) -> bool:
     """Whether a cell holds a number, with its interval or unknown ones included."""
-    return bool(_NUMBER.fullmatch(text))
+    return _NUMBER.fullmatch(text) is not None

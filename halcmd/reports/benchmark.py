@@ -1,6 +1,6 @@
 """The pages of a benchmark: tables, curves, and what they mean in words."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -8,27 +8,36 @@ from numpy.typing import NDArray
 
 from halcmd import __version__
 from halcmd.console import log
-from halcmd.formats.curve_plots import plot_curves, plot_penalties
+from halcmd.formats.curve_plots import Panel, plot_curves, plot_penalties
 from halcmd.formats.report import Listing, Picture, write_report
 from halcmd.formats.star import Star, Table, text_of, write_star
 from halcmd.learning_curves import (
+    NO_PAIRS,
+    NOT_REACHED,
+    SIGNIFICANT,
     Difference,
-    area,
     band,
     checkpoints,
     in_words,
-    labels_to_reach,
     mean_and_sd,
     penalties,
 )
-from halcmd.reports.findings import MEASURES, RANDOM, Findings, compared, ranks_over_seeds
+from halcmd.reports.findings import (
+    MEASURES,
+    RANDOM,
+    TARGETS,
+    Findings,
+    compared,
+    ranks_over_seeds,
+    standings,
+)
 
-TARGETS = (0.90, 0.95, 0.97, 0.99)
 _MAIN = "balanced_accuracy"
 _NEVER = "\N{EN DASH}"
 _HOW_TO_READ = (
-    "at the last point; area under the curve, also over the logarithm of labels; labels to 90 to"
-    " 99 % of full supervision (\N{EN DASH} = never); times fewer than random to 95 %; mean rank"
+    "end: at the last point; area: under the curve, over labels and over their logarithm; 90% to"
+    " 99%: labels to that share of full supervision (\N{EN DASH} = never); fewer: times as many"
+    " labels random choice needs to 95%; rank: mean over the seeds"
 )
 
 Floats = NDArray[np.float64]
@@ -37,17 +46,12 @@ Floats = NDArray[np.float64]
 def write_benchmark_report(folder: Path, findings: Findings, *, training: str, seed: int) -> None:
     """Write curves.star, curves.png, penalty.png and report.html; say the gist in the log."""
     main = compared(findings, _MAIN)
-    write_star(folder / "curves.star", Star((_points(findings), *_summaries(findings))))
-    plot_curves(
-        folder / "curves.png",
-        findings.labels,
-        {
-            measure: {name: band(values) for name, values in findings.curves[measure].items()}
-            for measure in MEASURES
-        },
-        {measure: findings.full(measure) for measure in MEASURES},
-    )
     beaten = _penalties(findings)
+    tables = [_points(findings), *_summaries(findings), _overall(findings)]
+    write_star(folder / "curves.star", Star((*tables, _beaten(findings, beaten))))
+    plot_curves(
+        folder / "curves.png", [panel(findings, each, title) for each, title in MEASURES.items()]
+    )
     plot_penalties(folder / "penalty.png", beaten, findings.strategies)
     write_report(
         folder / "report.html",
@@ -65,7 +69,7 @@ def write_benchmark_report(folder: Path, findings: Findings, *, training: str, s
                 folder / "penalty.png",
                 "Who beats whom",
                 f"Share of the points at which the row's strategy has a significantly higher"
-                f" {_MAIN.replace('_', ' ')} than the column's (paired t test, p < 0.05).",
+                f" {MEASURES[_MAIN]} than the column's (paired t test, p < 0.05).",
             ),
         ],
         listings=[_listing(findings, measure) for measure in MEASURES],
@@ -74,9 +78,15 @@ def write_benchmark_report(folder: Path, findings: Findings, *, training: str, s
     log.info(_gist(findings, main))
     for name, (found, p) in main.items():
         log.info(
-            f"  {name}: area under {_MAIN.replace('_', ' ')} against random"
+            f"  {name}: area under {MEASURES[_MAIN]} against random"
             f" {_with_interval(found)}: {in_words(found, p)}"
         )
+
+
+def panel(findings: Findings, measure: str, title: str) -> Panel:
+    """The learning curves of one measure, to be drawn."""
+    curves = {name: band(values) for name, values in findings.curves[measure].items()}
+    return Panel(title, findings.labels, curves, findings.full(measure))
 
 
 def _gist(findings: Findings, main: Mapping[str, tuple[Difference, float]]) -> str:
@@ -90,7 +100,7 @@ def _gist(findings: Findings, main: Mapping[str, tuple[Difference, float]]) -> s
     return (
         f"{len(findings.strategies)} strategies, {len(findings.seeds)} seeds,"
         f" {findings.labels[0]:,} to {findings.labels[-1]:,} labels; {said}."
-        f" Full supervision has a {_MAIN.replace('_', ' ')} of {full:.3f}."
+        f" Full supervision has a {MEASURES[_MAIN]} of {full:.3f}."
     )
 
 
@@ -101,54 +111,58 @@ def _facts(findings: Findings, training: str) -> dict[str, str]:
         "seeds": ", ".join(map(str, findings.seeds)),
         "training": training,
         "seconds of a query": ", ".join(
-            f"{name} {seconds:.1f}" for name, seconds in findings.seconds.items()
+            f"{name} {seconds:.1f}"
+            for name, seconds in findings.seconds.items()
+            if np.isfinite(seconds)
         ),
+        "do the ranks differ?": _ranks_in_words(findings),
         "tables": _HOW_TO_READ,
     }
 
 
+def _ranks_in_words(findings: Findings) -> str:
+    _, p, gap = ranks_over_seeds(findings, _MAIN)
+    if np.isnan(p):
+        return "cannot be told: Friedman's test needs three strategies and two seeds that all have"
+    verdict = "yes" if p < SIGNIFICANT else "no significant difference"
+    return (
+        f"{verdict} (Friedman's test on the areas under {MEASURES[_MAIN]}, p = {p:.2g}; two"
+        f" strategies differ where their ranks are {gap:.1f} or more apart, Nemenyi)"
+    )
+
+
 def _listing(findings: Findings, measure: str) -> Listing:
-    ceiling = findings.full(measure)
-    pairs = compared(findings, measure)
-    random = findings.mean(measure, RANDOM) if RANDOM in findings.strategies else None
-    ranks, _, _ = ranks_over_seeds(findings, measure)
-    rows = []
-    for name in findings.strategies:
-        mean = findings.mean(measure, name)
-        reach = [labels_to_reach(findings.labels, mean, share * ceiling) for share in TARGETS]
-        found, p = pairs.get(name, (None, float("nan")))
-        saved = "" if random is None else _saved(findings, random, reach[1], 0.95 * ceiling)
-        rows.append(
-            [
-                name,
-                f"{mean[-1]:.3f}",
-                f"{float(area(findings.labels, mean)):.3f}",
-                f"{float(area(findings.labels, mean, log=True)):.3f}",
-                *(_labels(value) for value in reach),
-                saved,
-                f"{ranks[name]:.2f}",
-                "" if found is None else _with_interval(found),
-                "" if found is None else in_words(found, p),
-            ]
-        )
-    columns = ["strategy", "end", "area", "log area"]
-    columns += [f"{share:.0%}" for share in TARGETS]
+    columns = ["strategy", "end", "area", "log area", *(f"{share:.0%}" for share in TARGETS)]
     columns += ["fewer", "rank", "area minus random", "in words"]
-    return Listing(measure.replace("_", " "), columns, rows)
-
-
-def _saved(findings: Findings, random: Floats, ours: float, target: float) -> str:
-    """How many times as many labels random choice needs; open where one never gets there."""
-    theirs = labels_to_reach(findings.labels, random, target)
-    if np.isinf(ours):
-        return _NEVER
-    if np.isinf(theirs):
-        return f"> {findings.labels[-1] / ours:.1f}"
-    return f"{theirs / ours:.1f}"
+    rows = [
+        [
+            each.strategy,
+            f"{each.final:.3f}",
+            f"{each.area:.3f}",
+            f"{each.log_area:.3f}",
+            *(_labels(value) for value in each.reach),
+            "" if each.efficiency is None else str(each.efficiency),
+            _NEVER if np.isnan(each.rank) else f"{each.rank:.2f}",
+            "" if each.difference is None else _unbroken(each.difference),
+            each.words,
+        ]
+        for each in standings(findings, measure)
+    ]
+    full = ["all labels", f"{findings.full(measure):.3f}"]
+    rows.append([*full, *[""] * (len(columns) - len(full))])
+    title = MEASURES[measure]
+    return Listing(title[0].upper() + title[1:], columns, rows)
 
 
 def _with_interval(found: Difference) -> str:
+    if np.isnan(found.low):  # of a single seed
+        return f"{found.mean:+.3f}"
     return f"{found.mean:+.3f} ({found.low:+.3f} to {found.high:+.3f})"
+
+
+def _unbroken(found: Difference) -> str:
+    """The same, to be broken before the interval alone."""
+    return _with_interval(found).replace(" to ", "\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}")
 
 
 def _labels(value: float) -> str:
@@ -172,19 +186,59 @@ def _points(findings: Findings) -> Table:
     return Table.from_columns("curves", columns)
 
 
-def _summaries(findings: Findings) -> list[Table]:
+def _summaries(findings: Findings) -> Iterator[Table]:
     """A table per measure with what report.html lists."""
-    tables = []
     for measure in MEASURES:
-        listing = _listing(findings, measure)
-        names = ["halStrategy", "halFinal", "halArea", "halAreaLog"]
-        names += [f"halLabelsTo{round(100 * share)}" for share in TARGETS]
-        columns = {
-            label: [row[place].replace(_NEVER, "inf").replace(",", "") for row in listing.rows]
-            for place, label in enumerate(names)
+        found = standings(findings, measure)
+        pairs = [each.difference or NO_PAIRS for each in found]
+        saved = [each.efficiency or NOT_REACHED for each in found]
+        reach = np.array([each.reach for each in found])
+        columns: dict[str, list[str]] = {
+            "halStrategy": [each.strategy for each in found],
+            "halFinal": text_of([each.final for each in found], 4),
+            "halArea": text_of([each.area for each in found], 4),
+            "halAreaLog": text_of([each.log_area for each in found], 4),
         }
-        tables.append(Table.from_columns(f"summary_{measure}", columns))
-    return tables
+        for share, labels in zip(TARGETS, reach.T, strict=True):
+            texts = [f"{value:.0f}" for value in labels]  # inf = never
+            columns[f"halLabelsTo{100 * share:.0f}"] = texts
+        columns |= {
+            "halLabelEfficiency": text_of([each.factor for each in saved], 3),
+            "halLabelEfficiencyBound": [each.bound for each in saved],
+            "halMeanRank": text_of([each.rank for each in found], 3),
+            "halDifference": text_of([each.mean for each in pairs], 4),
+            "halDifferenceLow": text_of([each.low for each in pairs], 4),
+            "halDifferenceHigh": text_of([each.high for each in pairs], 4),
+            "halPairs": [str(each.pairs) for each in pairs],
+            "halPHolm": text_of([each.p for each in found], 5),
+            "halInWords": [each.words or "none" for each in found],
+        }
+        yield Table.from_columns(f"summary_{measure}", columns)
+
+
+def _overall(findings: Findings) -> Table:
+    """A row per measure: full supervision, and whether the ranks of the strategies differ."""
+    tests = [ranks_over_seeds(findings, measure)[1:] for measure in MEASURES]
+    columns = {
+        "halMeasure": [*MEASURES],
+        "halFullSupervision": text_of([findings.full(measure) for measure in MEASURES], 4),
+        "halFriedmanP": text_of([p for p, _ in tests], 5),
+        "halNemenyiGap": text_of([gap for _, gap in tests], 3),
+    }
+    return Table.from_columns("overall", columns)
+
+
+def _beaten(findings: Findings, shares: Floats) -> Table:
+    """A row per pair of strategies: the share of the points at which the first one is better."""
+    names = findings.strategies
+    pairs = [(row, column) for row in range(len(names)) for column in range(len(names))]
+    pairs = [(row, column) for row, column in pairs if row != column]
+    columns = {
+        "halBetter": [names[row] for row, _ in pairs],
+        "halWorse": [names[column] for _, column in pairs],
+        "halShareOfPoints": text_of([shares[pair] for pair in pairs], 3),
+    }
+    return Table.from_columns("penalty", columns)
 
 
 def _penalties(findings: Findings) -> Floats:

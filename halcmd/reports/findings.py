@@ -7,10 +7,30 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from halcmd.learning_curves import Difference, area, difference, holm, mean_and_sd, mean_ranks
+from halcmd.learning_curves import (
+    NO_PAIRS,
+    NOT_REACHED,
+    Difference,
+    Efficiency,
+    area,
+    difference,
+    holm,
+    in_words,
+    label_efficiency,
+    labels_to_reach,
+    mean_and_sd,
+    mean_ranks,
+)
 
-MEASURES = ("accuracy", "balanced_accuracy", "macro_f1", "rare_recall")
+MEASURES = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro F1",
+    "rare_recall": "recall of the rarest third",
+}
+TARGETS = (0.90, 0.95, 0.97, 0.99)
 RANDOM = "random"
+_EFFICIENT_AT = 0.95
 _ENDS = ("start", "full")
 
 Floats = NDArray[np.float64]
@@ -64,6 +84,67 @@ class Findings:
                 for name in self.strategies
             },
             "full": {measure: _number(self.full(measure)) for measure in MEASURES},
+            "standings": {
+                measure: {each.strategy: each.summary() for each in standings(self, measure)}
+                for measure in MEASURES
+            },
+        }
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What one measure says of one strategy.
+
+    Attributes
+    ----------
+    strategy : str
+    final, area, log_area : float
+        Of the mean curve: its last point; the area under it over labels and over their logarithm.
+    reach : tuple of float
+        Labels to each of ``TARGETS``, shares of full supervision; infinity = never.
+    efficiency : Efficiency or None
+        Against random choice, at 95 % of full supervision.
+    rank : float
+        Mean over the seeds, 1 = best.
+    difference : Difference or None
+        Area minus that of random choice; None of random choice itself.
+    p : float
+        Of the difference, corrected by Holm's rule.
+    """
+
+    strategy: str
+    final: float
+    area: float
+    log_area: float
+    reach: tuple[float, ...]
+    efficiency: Efficiency | None
+    rank: float
+    difference: Difference | None
+    p: float
+
+    @property
+    def words(self) -> str:
+        """Whether it is better than random choice."""
+        return "" if self.difference is None else in_words(self.difference, self.p)
+
+    def summary(self) -> dict[str, object]:
+        """What ``--json`` prints; null = never, or not to be told."""
+        found, of = self.difference or NO_PAIRS, self.efficiency or NOT_REACHED
+        return {
+            "final": _number(self.final),
+            "area": _number(self.area),
+            "log_area": _number(self.log_area),
+            "labels_to": {
+                f"{share:g}": _number(labels)
+                for share, labels in zip(TARGETS, self.reach, strict=True)
+            },
+            "label_efficiency": _number(of.factor),
+            "label_efficiency_is": of.bound,
+            "mean_rank": _number(self.rank),
+            "area_minus_random": _number(found.mean),
+            "interval": [_number(found.low), _number(found.high)],
+            "p": _number(self.p),
+            "in_words": self.words,
         }
 
 
@@ -121,10 +202,43 @@ def compared(findings: Findings, measure: str) -> dict[str, tuple[Difference, fl
     return {name: (each, p) for name, each, p in zip(others, found, corrected, strict=True)}
 
 
+def standings(findings: Findings, measure: str) -> list[Standing]:
+    """What a measure says of each strategy."""
+    full, pairs = findings.full(measure), compared(findings, measure)
+    random = findings.mean(measure, RANDOM) if RANDOM in findings.strategies else None
+    ranks, _, _ = ranks_over_seeds(findings, measure)
+    labels, found = findings.labels, []
+    for name in findings.strategies:
+        mean = findings.mean(measure, name)
+        pair, p = pairs.get(name, (None, float("nan")))
+        found.append(
+            Standing(
+                strategy=name,
+                final=float(mean[-1]),
+                area=float(area(labels, mean)),
+                log_area=float(area(labels, mean, log=True)),
+                reach=tuple(labels_to_reach(labels, mean, share * full) for share in TARGETS),
+                efficiency=None
+                if random is None
+                else label_efficiency(labels, mean, random, _EFFICIENT_AT * full),
+                rank=ranks[name],
+                difference=pair,
+                p=p,
+            )
+        )
+    return found
+
+
 def ranks_over_seeds(findings: Findings, measure: str) -> tuple[dict[str, float], float, float]:
-    """Mean ranks of the areas over the seeds, with Friedman's p and Nemenyi's gap."""
-    values = findings.curves[measure].items()
-    return mean_ranks({name: area(findings.labels, each).tolist() for name, each in values})
+    """Mean ranks of the areas, with Friedman's p and Nemenyi's gap.
+
+    Over the seeds that every strategy has; all NaN where there is none.
+    """
+    areas = np.array([area(findings.labels, each) for each in findings.curves[measure].values()])
+    whole = areas[:, ~np.isnan(areas).any(axis=0)]
+    if not whole.size:
+        return dict.fromkeys(findings.strategies, float("nan")), float("nan"), float("nan")
+    return mean_ranks(dict(zip(findings.curves[measure], whole.tolist(), strict=True)))
 
 
 def _value(line: Mapping[str, Any] | None, measure: str, rare: Sequence[str]) -> float:
@@ -159,4 +273,4 @@ def _random_first(name: str) -> tuple[bool, str]:
 
 
 def _number(value: float) -> float | None:
-    return None if np.isnan(value) else round(float(value), 4)
+    return round(float(value), 4) if np.isfinite(value) else None

@@ -32,6 +32,8 @@ from halcmd.particles import NOT_TRAINED, UNLABELLED, Particles
 from halcmd.protocols import Counts, Protocol, counts_of
 from halcmd.reports.benchmark import write_benchmark_report
 from halcmd.reports.findings import Findings, findings_of
+from halcmd.strategies.pool import QuerySettings
+from halcmd.strategies.variants import variant
 from halcmd.stress import Stress, annotated
 from halcmd.tables import read_particles, write_particles
 from halcmd.workers import Tell, Told, run_in_processes
@@ -176,7 +178,9 @@ def _known(particles: Particles, truth: Path | None) -> Particles:
 
 
 def _check(known: Particles, experiment: Experiment) -> Counts:
-    """The counts of the first seed; raises where the pool is too small."""
+    """The counts of the first seed; raises where a strategy is unknown or the pool too small."""
+    for text in experiment.protocol.strategies:
+        variant(text, QuerySettings())
     table, _ = table_of_seed(known, experiment, experiment.seed)
     return counts_of(
         experiment.protocol,
@@ -191,16 +195,18 @@ def _write(path: Path, lines: Mapping[Key, Mapping[str, Any]]) -> None:
 
 
 def _chains(experiment: Experiment, done: Mapping[Key, Any]) -> list[_Chain]:
-    """What is to be done, the first trainings before what goes on from them."""
+    """What is to be done, and each first training that something of it goes on from."""
     protocol = experiment.protocol
-    chains = []
-    for strategy in (START, FULL, *protocol.strategies):
-        for seed in range(experiment.seed, experiment.seed + protocol.seeds):
-            there = frozenset(r for name, s, r in done if (name, s) == (strategy, seed))
-            chain = _Chain(experiment, strategy, seed, there)
-            if len(there) < _rounds(chain):
-                chains.append(chain)
-    return chains
+    seeds = range(experiment.seed, experiment.seed + protocol.seeds)
+    every = [
+        _Chain(experiment, name, seed, frozenset(r for n, s, r in done if (n, s) == (name, seed)))
+        for name in (START, FULL, *protocol.strategies)
+        for seed in seeds
+    ]
+    left = [chain for chain in every if len(chain.done) < _rounds(chain)]
+    needed = {chain.seed for chain in left if chain.strategy != FULL}
+    again = [c for c in every if c.strategy == START and c.done and c.seed in needed]
+    return [*again, *left]
 
 
 def _rounds(chain: _Chain) -> int:
@@ -315,7 +321,6 @@ def _asked(
     """The scored table, and what the strategy asks for next; no question after the last round."""
     from halcmd.steps.query import query
     from halcmd.steps.score import score
-    from halcmd.strategies.pool import QuerySettings
 
     folder = place.parent.parent / chain.strategy / f"score-{place.name}"
     protocol = chain.experiment.protocol
@@ -327,11 +332,12 @@ def _asked(
     settings = QuerySettings(
         preset=protocol.query, subsets=min(protocol.subsets, counts.n), device=compute.device
     )
+    name, settings = variant(chain.strategy, settings)
     started = time.monotonic()
     found = query(
         scored,
         folder,
-        strategy=chain.strategy,
+        strategy=name,
         n=counts.n,
         settings=settings,
         model=models[0],

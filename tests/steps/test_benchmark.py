@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from halcmd.stress import Stress, annotated, stressed
 from halcmd.tables import write_particles
 
 CLASSES = ("apo", "junk", "ribo")
+REPORTS = ("curves.star", "curves.png", "penalty.png", "report.html")
 SMALL = Protocol(("random", "margin"), initial=2, n=1, rounds=2, seeds=2, subsets=1, steps=3)
 TRAINING = Training(changes={"steps": 3, "batch": 4, "semi_supervised": False})
 
@@ -64,15 +66,25 @@ def lines_of(folder: Path) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Particles, list[dict[str, Any]]]:
+def job(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Particles]:
+    """A job folder that is done, and its particles."""
     folder = tmp_path_factory.mktemp("benchmark")
     table = particles(folder)
-    lines = run(folder / "job", table, workers=2)
-    assert not (folder / "job/Cells").exists()
-    for name in ("curves.star", "curves.png", "penalty.png", "report.html", "particles.star"):
-        assert (folder / "job" / name).exists()
-    assert len(read_star(folder / "job/curves.star").table("curves").column("halLabels")) == 6
-    return table, lines
+    run(folder / "job", table, workers=2)
+    return folder / "job", table
+
+
+@pytest.fixture
+def undisturbed(job: tuple[Path, Particles]) -> tuple[Particles, list[dict[str, Any]]]:
+    return job[1], lines_of(job[0])
+
+
+def test_reports_are_there_and_nothing_else_is_left(job) -> None:
+    folder, _ = job
+    assert not (folder / "Cells").exists()
+    for name in (*REPORTS, "particles.star"):
+        assert (folder / name).exists()
+    assert len(read_star(folder / "curves.star").table("curves").column("halLabels")) == 6
 
 
 def test_there_is_a_line_for_each_cell_and_labels_add_up(undisturbed) -> None:
@@ -197,6 +209,52 @@ def test_other_options_cannot_go_on_with_these_results(tmp_path) -> None:
         run(tmp_path / "job", table, protocol=replace(few, n=2), resume=True)
     more = replace(few, strategies=("random", "margin"))  # more of the same may be added
     assert len(run(tmp_path / "job", table, protocol=more, resume=True)) == 6
+
+
+def test_what_is_added_later_starts_from_the_same_first_training(tmp_path, undisturbed) -> None:
+    table, lines = undisturbed
+    one = replace(SMALL, strategies=("random",), seeds=1)
+    run(tmp_path / "job", table, protocol=one)
+    kept = (tmp_path / "job/results.jsonl").read_text().splitlines()
+    more = replace(one, strategies=("random", "margin", "bald:samples=2"))
+    found = run(tmp_path / "job", table, protocol=more, resume=True, workers=2)
+    assert set(kept) < set((tmp_path / "job/results.jsonl").read_text().splitlines())
+    theirs = [line for line in lines if line["seed"] == 0]
+    assert [line for line in found if line["strategy"] != "bald:samples=2"] == theirs
+    assert sum(line["strategy"] == "bald:samples=2" for line in found) == 2
+    assert "bald:samples=2" in (tmp_path / "job/report.html").read_text()
+
+
+def test_a_first_training_comes_before_what_goes_on_from_it() -> None:
+    experiment = Experiment(Path(), SMALL, TRAINING, Stress(), "cpu", 1, 0)
+    ends = {(name, seed, 0): {} for name in ("start", "full") for seed in (0, 1)}
+    done = ends | {(n, 0, r): {} for n in ("random", "margin") for r in (1, 2)}
+    names = [chain.name for chain in step._chains(experiment, done)]
+    assert names == ["start, seed 1", "random, seed 1", "margin, seed 1"]
+    every = done | {(n, 1, r): {} for n in ("random", "margin") for r in (1, 2)}
+    assert step._chains(experiment, every) == []
+    only_full = {key: {} for key in every if key != ("full", 1, 0)}
+    assert [chain.name for chain in step._chains(experiment, only_full)] == ["full, seed 1"]
+
+
+def test_settings_of_a_strategy_are_checked_before_anything_is_run(tmp_path) -> None:
+    bad = replace(SMALL, strategies=("random", "margin:lambda=1"))
+    with pytest.raises(OptionError, match="no setting 'lambda'"):
+        run(tmp_path / "job", particles(tmp_path), protocol=bad)
+    assert not (tmp_path / "job").exists()
+
+
+def test_what_is_done_is_reported_again_without_any_training(tmp_path, job, monkeypatch) -> None:
+    folder, table = job
+    again = tmp_path / "job"
+    again.mkdir()
+    shutil.copy(folder / "results.jsonl", again)  # all that it takes
+    tasks: list[Any] = []
+    monkeypatch.setattr(step, "run_in_processes", lambda left, *_, **__: tasks.extend(left) or [])
+    assert run(again, table, resume=True) == lines_of(folder)
+    assert tasks == []
+    for name in ("results.jsonl", *REPORTS):
+        assert (again / name).read_bytes() == (folder / name).read_bytes()
 
 
 def test_classes_must_be_known(tmp_path) -> None:

@@ -1,0 +1,271 @@
+"""What a benchmark says: numbers of results made by hand, and its page in a browser.
+
+``--preset quick`` is run as a user does: counts, the same again, and a page that is whole.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from halcmd.formats.star import Star, read_star
+from halcmd.learning_curves import area
+from halcmd.reports.benchmark import write_benchmark_report
+from halcmd.reports.findings import Findings, findings_of, ranks_over_seeds, standings
+
+ROOT = Path(__file__).parents[2]
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+LABELS = (10, 20, 30, 40)
+# Mean accuracy after each round; all start at 0.6, and full supervision is 1.
+CURVES = {
+    "random": (0.7, 0.8, 0.9),
+    "hal": (0.8, 0.95, 0.96),
+    "hal:lambda=0": (0.7, 0.8, 0.9),
+    "margin": (0.65, 0.7, 0.75),
+}
+SHAKEN = "hal:lambda=0"  # the only one whose seeds have a noise of their own
+SEEDS = range(10)
+NOISE = np.random.default_rng(1).normal(0, 0.02, 10)
+
+
+def line(strategy: str, seed: int, number: int, labels: int, value: float) -> dict[str, Any]:
+    return {
+        **{"strategy": strategy, "seed": seed, "round": number, "labels": labels, "ece": 0.1},
+        **dict.fromkeys(("accuracy", "balanced_accuracy", "macro_f1"), value),
+        **{"recall": {"a": value, "b": value, "c": value}, "asked": {"a": 3, "b": 2, "c": 1}},
+        "seconds": {"train": 1.0, "query": 2.5 if 0 < number < 3 else None},
+    }
+
+
+@pytest.fixture
+def findings() -> Findings:
+    lines = []
+    for seed in SEEDS:
+        lines += [line("start", seed, 0, 10, 0.6), line("full", seed, 0, 90, 1.0)]
+        for name, curve in CURVES.items():
+            noise = NOISE[seed] if name == SHAKEN else 0.001 * seed
+            lines += [line(name, seed, n, LABELS[n], curve[n - 1] + noise) for n in (1, 2, 3)]
+    return findings_of(lines)
+
+
+def test_standings_of_curves_made_by_hand(findings) -> None:
+    found = {each.strategy: each for each in standings(findings, "accuracy")}
+    assert [*found] == ["random", "hal", "hal:lambda=0", "margin"]
+    hal, none, worse = found["hal"], found["hal:lambda=0"], found["margin"]
+    assert hal.final == pytest.approx(0.9645)
+    assert hal.area == pytest.approx(area(LABELS, np.array([0.6, 0.8045, 0.9545, 0.9645])))
+    assert hal.log_area == pytest.approx(
+        area(LABELS, np.array([0.6, 0.8045, 0.9545, 0.9645]), log=True)
+    )
+    assert hal.reach[0] == pytest.approx(20 + 10 * (0.9 - 0.8045) / 0.15)
+    assert np.isinf(hal.reach[3])  # 99 %
+    assert str(hal.efficiency) == "> 1.3"  # random choice never gets to 95 %
+    assert str(worse.efficiency) == "\N{EN DASH}"
+    assert (hal.words, none.words) == ("better", "no significant difference")
+    assert (found["random"].words, worse.words) == ("", "worse")
+    assert hal.difference.mean == pytest.approx((0.1 + 0.15 + 0.06 / 2) / 3)
+    assert hal.p == pytest.approx(3 * 2 / 2**10)  # the smallest of three, ten pairs that all agree
+    assert (hal.rank, worse.rank) == (1.0, 4.0)
+
+
+def test_ranks_are_over_the_seeds_that_all_have(findings) -> None:
+    curves = findings.curves["accuracy"]
+    curves["margin"][5:] = np.nan
+    ranks, p, _ = ranks_over_seeds(findings, "accuracy")
+    assert (ranks["hal"], ranks["margin"]) == (1.0, 4.0)
+    areas = [area(LABELS, values[:5]) for values in curves.values()]
+    assert p == pytest.approx(stats.friedmanchisquare(*areas).pvalue)
+    curves["margin"][:] = np.nan
+    assert np.isnan(ranks_over_seeds(findings, "accuracy")[0]["hal"])
+
+
+def table(star: Star, name: str) -> dict[str, dict[str, str]]:
+    """Rows of a table by their first column."""
+    found = star.table(name)
+    assert found is not None
+    columns = [found.column(label) for label in found.labels]
+    return {row[0]: dict(zip(found.labels, row, strict=True)) for row in zip(*columns, strict=True)}
+
+
+def test_the_star_file_has_every_number_of_the_page(tmp_path, findings) -> None:
+    write_benchmark_report(tmp_path, findings, training="preset default", seed=0)
+    star = read_star(tmp_path / "curves.star")
+    row = table(star, "summary_accuracy")["hal"]
+    assert row["halFinal"] == "0.9645"
+    assert (row["halLabelsTo97"], row["halLabelsTo95"]) == ("inf", "30")
+    assert (row["halLabelEfficiency"], row["halLabelEfficiencyBound"]) == ("1.347", "least")
+    assert row["halInWords"] == "better"
+    assert float(row["halDifferenceLow"]) <= float(row["halDifference"])
+    assert table(star, "summary_accuracy")["hal:lambda=0"]["halInWords"] == (
+        "no significant difference"
+    )
+    overall = table(star, "overall")["accuracy"]
+    assert overall["halFullSupervision"] == "1.0000"
+    p = stats.friedmanchisquare(
+        *(area(LABELS, values) for values in findings.curves["accuracy"].values())
+    ).pvalue
+    assert float(overall["halFriedmanP"]) == pytest.approx(p, abs=1e-5)
+    beaten = star.table("penalty")
+    pairs = zip(beaten.column("halBetter"), beaten.column("halWorse"), strict=True)
+    shares = dict(zip(pairs, beaten.column("halShareOfPoints"), strict=True))
+    assert (shares["hal", "margin"], shares["margin", "hal"]) == ("0.667", "0.000")
+    summary = json.loads(json.dumps(findings.summary()))["standings"]["accuracy"]["hal"]
+    assert summary["in_words"] == "better"
+    assert summary["labels_to"]["0.99"] is None
+
+
+def test_no_difference_is_said_in_words(tmp_path, findings) -> None:
+    alone = {"random": findings.curves["accuracy"]["random"], SHAKEN: None}
+    alone[SHAKEN] = findings.curves["accuracy"][SHAKEN]
+    only = Findings(
+        ("random", SHAKEN),
+        findings.seeds,
+        findings.labels,
+        dict.fromkeys(findings.curves, alone),
+        findings.ceiling,
+        {"random": 0.0, SHAKEN: 1.0},
+    )
+    write_benchmark_report(tmp_path, only, training="preset default", seed=0)
+    page = (tmp_path / "report.html").read_text()
+    assert "no strategy is shown to be better than random choice" in page
+    assert page.count("no significant difference") == len(findings.curves)
+
+
+# In a browser
+
+
+@pytest.fixture
+def visit() -> Iterator[Callable[..., Any]]:
+    """Opens a page from its file; whatever the browser complains about fails the test."""
+    if CHROMIUM is None:
+        pytest.skip("chromium is not installed")
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    complaints: list[str] = []
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM)
+
+        def opened(path: Path, scheme: str, width: int) -> Any:
+            page = browser.new_page(color_scheme=scheme, viewport={"width": width, "height": 800})
+            page.on("console", lambda message: complaints.append(message.text))
+            page.on("pageerror", lambda error: complaints.append(str(error)))
+            page.on("request", lambda r: r.url.startswith("http") and complaints.append(r.url))
+            page.goto(path.resolve().as_uri())
+            return page
+
+        yield opened
+        browser.close()
+    assert complaints == []
+
+
+def is_whole(page: Any, strategies: int) -> None:
+    """All pictures are drawn, every table has its rows, nothing lies outside the window."""
+    drawn = page.evaluate("[...document.images].map(i => i.complete && i.naturalWidth > 300)")
+    assert drawn == [True, True]
+    headings = page.locator("h2").all_inner_texts()
+    tables = ["Accuracy", "Balanced accuracy", "Macro F1", "Recall of the rarest third"]
+    assert headings == ["Learning curves", "Who beats whom", *tables]
+    for place in range(len(tables)):
+        rows = page.locator("section").nth(place).locator("tbody tr")
+        assert rows.count() == strategies + 1  # and full supervision
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def brightness(page: Any) -> tuple[float, float]:
+    """Of the text and of the page, 0 to 255."""
+    script = "[getComputedStyle(document.body).color, getComputedStyle(document.body).background]"
+    colours = page.evaluate(script)
+    return tuple(
+        float(np.mean([int(word) for word in text.split("(")[1].split(")")[0].split(",")[:3]]))
+        for text in colours
+    )
+
+
+@pytest.mark.xdist_group("browser")
+@pytest.mark.parametrize("width", [1366, 700])
+def test_the_page_is_whole_and_legible_in_light_and_dark(tmp_path, findings, visit, width) -> None:
+    write_benchmark_report(tmp_path, findings, training="preset default", seed=0)
+    for scheme in ("light", "dark"):
+        page = visit(tmp_path / "report.html", scheme, width)
+        is_whole(page, len(CURVES))
+        text, ground = brightness(page)
+        assert (text - ground > 150) if scheme == "dark" else (ground - text > 150)
+
+
+# ``--preset quick`` as a user runs it
+
+
+def halcmd(folder: Path, words: str) -> None:
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "halcmd", *words.split()]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+QUICK = "benchmark --i Sim/particles.star --truth Sim/truth.star --preset quick --gpu cpu --o Job/"
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("quick")
+    halcmd(folder, "simulate --classes 3 --per-class 40 --box 24 --angpix 10.5 --gpu cpu --o Sim/")
+    halcmd(folder, f"{QUICK} --workers 2")
+    return folder
+
+
+def without_times(path: Path) -> list[dict[str, Any]]:
+    found = [json.loads(text) for text in path.read_text().splitlines()]
+    for each in found:
+        del each["seconds"]
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("quick")
+def test_quick_has_a_line_for_each_training_and_its_counts(quick: Path) -> None:
+    lines = without_times(quick / "Job/results.jsonl")
+    keys = [(each["strategy"], each["seed"], each["round"]) for each in lines]
+    wanted = [(name, seed, 0) for name in ("full", "start") for seed in (0, 1)]
+    wanted += [
+        (name, seed, number)
+        for name in ("hal", "margin", "random")
+        for seed in (0, 1)
+        for number in (1, 2, 3)
+    ]
+    assert keys == sorted(wanted)
+    for each in lines:
+        full = each["strategy"] == "full"
+        assert each["labels"] == (90 if full else 6 + 6 * each["round"])  # 2 of each of 3 classes
+        new = 90 if full else 6
+        assert sum(each["asked"].values()) == new
+    assert not (quick / "Job/Cells").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("quick")
+def test_quick_ends_the_same_where_a_part_is_done_again(quick: Path) -> None:
+    results = quick / "Job/results.jsonl"
+    lines = without_times(results)
+    kept = [
+        text
+        for text in results.read_text().splitlines()
+        if not ('"strategy": "hal", "seed": 1' in text or '"strategy": "start"' in text)
+    ]
+    assert len(kept) == len(lines) - 5
+    results.write_text("\n".join(kept) + "\n")
+    halcmd(quick, f"{QUICK} --workers 1 --resume")
+    assert without_times(results) == lines
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("quick")
+def test_the_page_of_quick_is_whole(quick: Path, visit) -> None:
+    for scheme in ("light", "dark"):
+        is_whole(visit(quick / "Job/report.html", scheme, 1366), 3)
