@@ -57,6 +57,12 @@ VARIANTS = {
     "short": Variant(
         "compact, recipe, steps as hal2021", ("--no-semi-supervised", "--epochs", "60")
     ),
+    "none": Variant(
+        "compact, recipe without augmentation", ("--no-semi-supervised", "--augment", "none")
+    ),
+    "flips": Variant(
+        "compact, recipe without rotations", ("--no-semi-supervised", "--augment", "flips")
+    ),
     "compact": Variant("compact, recipe", ("--no-semi-supervised",)),
     "semi": Variant("compact, recipe + semi-supervised", SEMI),
     "pretrain": Variant("compact, recipe + pretrain", ("--no-semi-supervised",), ()),

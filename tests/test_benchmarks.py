@@ -93,6 +93,23 @@ def test_the_benchmark_of_pretraining_makes_its_table(tmp_path):
 
 
 @pytest.mark.slow
+def test_the_benchmark_of_strategies_keeps_its_results_and_goes_on_where_it_was(tmp_path):
+    options = ["--groups", "leaders", "--pools", "picks", "--seeds", "1", "--results", "kept"]
+    measured("benchmark_strategies.py", tmp_path, *options)
+    [path] = (tmp_path / "kept").iterdir()
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    told = {(line["strategy"], line["round"], line["labels"]) for line in lines}
+    asked = {(name, 1, 8) for name in ("random", "margin", "hal", "typiclust")}
+    assert asked | {("start", 0, 6)} <= told
+    assert [line[0] for line in told - asked - {("start", 0, 6)}] == ["full"]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines[:-1]))
+    shutil.rmtree(tmp_path / "here/picks_default")
+    measured("benchmark_strategies.py", tmp_path, *options)
+    again = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [{**line, "seconds": 0} for line in again] == [{**line, "seconds": 0} for line in lines]
+
+
+@pytest.mark.slow
 def test_the_benchmark_of_labels_makes_its_tables(tmp_path):
     [_, _, row] = rows_of("benchmark_labels.py", "wrong", tmp_path)
     assert row[:4] == ["0.3", "0", "30", "3"]
