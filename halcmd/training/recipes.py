@@ -62,7 +62,7 @@ class Recipe:
     evaluate_every : int
         Steps between two looks at the validation particles.
     patience : int
-        Looks without a better one before training stops; 0 = never.
+        Looks without a better one before training stops, in the second half; 0 = never.
     dropout : float or None
         Share of units dropped; None = the network's own.
     best_by : str

@@ -93,8 +93,13 @@ class Run:
 
     @property
     def is_stale(self) -> bool:
-        """Whether patience is at its end."""
-        return 0 < self.recipe.patience <= self.looks_since_best
+        """Whether patience is at its end; never in the first half.
+
+        There the learning rate is high, and a network without normalisation layers stands still for
+        hundreds of steps before it learns anything.
+        """
+        is_late = 2 * self.step >= self.recipe.steps
+        return is_late and 0 < self.recipe.patience <= self.looks_since_best
 
     def take_step(self, objective: Callable[["Run"], Tensor]) -> None:
         """One step of the optimiser, down the objective: the loss of step ``run.step``."""

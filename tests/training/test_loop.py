@@ -226,10 +226,17 @@ def test_without_validation_all_steps_are_done_and_the_last_weights_kept():
 
 
 def test_training_stops_when_patience_ends(monkeypatch):
-    losses = iter([1.0, 0.5, 0.6, 0.7, 0.4])
+    losses = iter([1.0, 0.9, 0.8, 0.7, 0.5, 0.6, 0.7, 0.4])
     monkeypatch.setattr(training_run, "negative_log_likelihood", lambda *_: next(losses))
     result = fitted(replace(SMALL, steps=40, patience=2))
-    assert (result.steps, result.best_step) == (16, 8)
+    assert (result.steps, result.best_step) == (28, 20)
+
+
+def test_training_does_not_stop_in_its_first_half(monkeypatch):
+    losses = iter([1.0, 1.1, 1.2, 1.3, 1.4, 1.5])
+    monkeypatch.setattr(training_run, "negative_log_likelihood", lambda *_: next(losses))
+    result = fitted(replace(SMALL, steps=40, patience=2))
+    assert (result.steps, result.best_step) == (20, 4)
 
 
 def test_of_equally_good_weights_the_later_are_kept(monkeypatch):
