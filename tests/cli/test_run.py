@@ -514,6 +514,7 @@ def test_real_picks_go_through_extract_label_import_select_and_info(shared, in_t
         "ambiguous": 0,
         "conflicting": 0,
         "changed": 0,
+        "misplaced": 0,
         "agreement": None,
         "labels": {"background": 47, "microtubule": 22},
         "warnings": [],
