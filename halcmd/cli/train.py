@@ -96,7 +96,7 @@ def train(
     patience: Annotated[
         int | None,
         Option(
-            help="Evaluations without a better one before the second half of training stops; 0 = never.",
+            help="Looks without a better one before the second half ends early; 0 = never.",
             rich_help_panel="Training",
             min=0,
         ),
