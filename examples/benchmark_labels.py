@@ -23,7 +23,7 @@ from sklearn.metrics import roc_auc_score
 
 from halcmd.formats.features import open_features
 from halcmd.imaging.simulated import Acquisition, Scene
-from halcmd.label_quality import suspected_rows
+from halcmd.labels.label_quality import suspected_rows
 from halcmd.networks.classifier import load_model
 from halcmd.particles import UNLABELLED, Particles
 from halcmd.steps.score import score

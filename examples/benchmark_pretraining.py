@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor, nn
 
-from halcmd.device import torch_generator, use
+from halcmd.compute.device import torch_generator, use
 from halcmd.formats.star import read_star
 from halcmd.networks.classifier import Classifier, as_input, in_parts
 from halcmd.subtomograms import Boxes, open_boxes

@@ -30,13 +30,13 @@ import torch
 from benchmark_files import HALCMD, Cost, measure
 from torch.utils.flop_counter import FlopCounterMode
 
-from halcmd.device import autocast, describe, use
+from halcmd.compute.device import autocast, describe, use
+from halcmd.compute.threads import default_threads
 from halcmd.formats.mrc_writing import write_stack
 from halcmd.networks.classifier import new_network
 from halcmd.particles import new_particles
 from halcmd.subtomograms import open_boxes
 from halcmd.tables import read_particles, write_particles
-from halcmd.threads import default_threads
 
 CLASSES = "abcdef"
 PIXEL_SIZE = 10.0

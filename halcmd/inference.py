@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 from torch import Tensor
 
-from halcmd.device import autocast, torch_generator
+from halcmd.compute.device import autocast, torch_generator
 from halcmd.networks.classifier import Classifier, LoadedModel, as_input
 from halcmd.networks.dropout import dropping
 from halcmd.training.run import Compute

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from halcmd.compute.group import Group
 from halcmd.formats.features import feature_file, part_path, take_part
-from halcmd.group import Group
 
 Halves = NDArray[np.float16]
 

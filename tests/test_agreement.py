@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
-from halcmd.agreement import agreement, fleiss_kappa
+from halcmd.assessment.agreement import agreement, fleiss_kappa
 
 # Fleiss 1971, table 1: six diagnoses of each of thirty patients, of five kinds.
 FLEISS = """

@@ -104,7 +104,7 @@ def test_only_the_console_prints() -> None:
 
 def test_only_device_knows_cuda() -> None:
     knowing = {name_of(p) for p in SOURCES if re.search(r"\bcuda\b", p.read_text(), re.IGNORECASE)}
-    assert knowing == {"halcmd/device.py"}
+    assert knowing == {"halcmd/compute/device.py"}
 
 
 def test_only_group_knows_torch_distributed() -> None:
@@ -114,7 +114,7 @@ def test_only_group_knows_torch_distributed() -> None:
         for path in SOURCES
         if any(re.search(pattern, line) for line in path.read_text().splitlines())
     }
-    assert knowing == {"halcmd/group.py"}
+    assert knowing == {"halcmd/compute/group.py"}
 
 
 def test_only_cli_imports_typer() -> None:

@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from halcmd.device import (
+from halcmd.compute.device import (
     _device,
     _names,
     autocast,
@@ -16,10 +16,10 @@ from halcmd.device import (
     use_together,
     why_no_gpu,
 )
+from halcmd.compute.group import Group
+from halcmd.compute.processes import Place
+from halcmd.compute.threads import default_threads
 from halcmd.errors import DeviceError, OptionError
-from halcmd.group import Group
-from halcmd.processes import Place
-from halcmd.threads import default_threads
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU here")
 
@@ -73,7 +73,7 @@ def test_a_gpu_named_twice_is_an_error(monkeypatch):
 
 def test_a_single_process_is_a_group_of_its_own_and_loads_no_more():
     script = (
-        "import sys, torch\nfrom halcmd.device import use_together\n"
+        "import sys, torch\nfrom halcmd.compute.device import use_together\n"
         "device, group = use_together('cpu', 1)\n"
         "assert (group.rank, group.count, group.is_first) == (0, 1, True)\n"
         "one = torch.ones(2)\nassert group.sum(one) is one\n"

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from halcmd.estimates import corrected_mean, mean_of
+from halcmd.assessment.estimates import corrected_mean, mean_of
 
 
 def test_the_interval_of_a_mean_by_hand() -> None:

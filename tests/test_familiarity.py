@@ -5,8 +5,8 @@ import pytest
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 
-from halcmd import familiarity
-from halcmd.familiarity import known_places, unfamiliarity
+from halcmd.labels import familiarity
+from halcmd.labels.familiarity import known_places, unfamiliarity
 from halcmd.particles import new_particles
 
 

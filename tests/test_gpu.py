@@ -9,7 +9,7 @@ import torch
 from typer.testing import CliRunner
 
 from halcmd.cli.app import app
-from halcmd.device import use
+from halcmd.compute.device import use
 from halcmd.formats.model import read_model
 from halcmd.networks.classifier import as_input, new_network
 from halcmd.steps.query import query

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from halcmd.errors import InputError
-from halcmd.label_quality import confident_classes, suspected_rows, with_doubts
+from halcmd.labels.label_quality import confident_classes, suspected_rows, with_doubts
 from halcmd.particles import Particles, new_particles
 
 CLASSES = ("apo", "ribo", "thermo")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from halcmd.learning_curves import (
+from halcmd.benchmarking.learning_curves import (
     area,
     band,
     checkpoints,

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from halcmd.matching import (
+from halcmd.labels.matching import (
     AMBIGUOUS,
     NO_MATCH,
     id_number,

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 
-from halcmd import metrics
-from halcmd.ranking import average_precision, average_precisions
+from halcmd.assessment import metrics
+from halcmd.assessment.ranking import average_precision, average_precisions
 
 # true class by predicted class: 10 of class 0, 5 of class 1, none of class 2
 BY_HAND = np.array([[8, 1, 1], [2, 3, 0], [0, 0, 0]])

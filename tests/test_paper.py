@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from halcmd.benchmarking.protocols import PROTOCOLS
 from halcmd.formats.star import read_star
-from halcmd.protocols import PROTOCOLS
 
 PAPER = Path(__file__).resolve().parents[1] / "examples/paper"
 SCRIPTS = sorted(path.stem for path in PAPER.glob("*[0-9].py"))

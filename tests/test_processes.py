@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from typer.testing import CliRunner
 
-from halcmd import processes
 from halcmd.cli.app import app
-from halcmd.processes import Place, place_of_this, start_others, waiting_signals
+from halcmd.compute import processes
+from halcmd.compute.processes import Place, place_of_this, start_others, waiting_signals
 
 TORCHRUN = {
     "RANK": "3",

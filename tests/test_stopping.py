@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from sklearn.metrics import cohen_kappa_score
 
-from halcmd.stopping import (
+from halcmd.assessment.stopping import (
     CANNOT_TELL,
     GO_ON,
     NO_ROUNDS,

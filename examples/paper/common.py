@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from halcmd.experiment import read_results
-from halcmd.learning_curves import (
+from halcmd.benchmarking.experiment import read_results
+from halcmd.benchmarking.learning_curves import (
     NO_PAIRS,
     Difference,
     band,

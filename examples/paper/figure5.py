@@ -13,9 +13,9 @@ from common import PAPER, SETS, arguments, findings, job_of, run, sets_there
 from pages import number, table_line
 from table1 import METHODS
 
+from halcmd.benchmarking.learning_curves import band, mean_and_sd
 from halcmd.formats.curve_plots import Panel, plot_curves
 from halcmd.formats.star import Star, Table, text_of, write_star
-from halcmd.learning_curves import band, mean_and_sd
 from halcmd.reports.findings import Findings
 
 TEXT = """# Figure 5: accuracy against labels

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from common import ALL, SETS, Blocks, Row
 
+from halcmd.benchmarking.learning_curves import Difference
 from halcmd.formats.plots import new_figure, save_figure
 from halcmd.formats.star import Star, Table, text_of, write_star
-from halcmd.learning_curves import Difference
 
 DASH = "\N{EN DASH}"
 NOTES = """Accuracy: mean over the seeds on the test particles, ± standard deviation (number of

@@ -8,7 +8,7 @@ writes table1.star, table1.png and table1.md in DIR; docs/paper.md says how to r
 from common import ALL, SETS, Blocks, Entry, against, arguments, job_of, rows_of, run, sets_there
 from pages import percent, table_line, write
 
-from halcmd.protocols import PROTOCOLS
+from halcmd.benchmarking.protocols import PROTOCOLS
 
 METHODS = PROTOCOLS["s1"].strategies
 TEXT = """# Table 1: final accuracy of each method

@@ -19,7 +19,7 @@ from common import (
 )
 from pages import write
 
-from halcmd.protocols import PROTOCOLS, scaled
+from halcmd.benchmarking.protocols import PROTOCOLS, scaled
 
 SIMULATED, REAL = (1, 5, 10, 20, 40, 80), (1, 2, 4, 8, 16, 32)
 SMALL_SIZE = 4

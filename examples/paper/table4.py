@@ -23,7 +23,7 @@ from common import (
 )
 from pages import write
 
-from halcmd.protocols import PROTOCOLS
+from halcmd.benchmarking.protocols import PROTOCOLS
 
 SHARES, SMALL_SHARES = (0.01, 0.02, 0.03, 0.04, 0.05), (0.1, SMALL_INITIAL)
 TEXT = """# Table 4: how many labels HAL starts from

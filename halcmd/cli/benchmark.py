@@ -6,9 +6,9 @@ from typing import Annotated
 
 from typer import BadParameter, Option
 
+from halcmd.benchmarking.protocols import PROTOCOLS
 from halcmd.cli.options import ParticlesOption, one_of
 from halcmd.cli.run import Result, Run
-from halcmd.protocols import PROTOCOLS
 from halcmd.strategies import STRATEGIES
 
 _TRAIN_AUGMENT = ("full", "flips", "none")
@@ -170,10 +170,10 @@ def benchmark(
 
     halcmd benchmark --i particles.star --truth truth.star --preset low --o Benchmark/job008/
     """
-    from halcmd.experiment import Training
-    from halcmd.protocols import scaled, with_strategies
+    from halcmd.benchmarking.experiment import Training
+    from halcmd.benchmarking.protocols import scaled, with_strategies
+    from halcmd.benchmarking.stress import Stress
     from halcmd.steps.benchmark import benchmark as step
-    from halcmd.stress import Stress
 
     protocol = PROTOCOLS[preset]
     wanted = [name.strip() for name in (strategies or "").split(",") if name.strip()]

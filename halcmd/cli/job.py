@@ -18,6 +18,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from halcmd import __version__, console
 from halcmd.cli.config import settings_of
+from halcmd.compute.processes import Place, Watch, place_of_this
 from halcmd.console import log
 from halcmd.errors import (
     Aborted,
@@ -28,7 +29,6 @@ from halcmd.errors import (
     NothingToQuery,
     ProcessLost,
 )
-from halcmd.processes import Place, Watch, place_of_this
 
 if TYPE_CHECKING:
     from halcmd.tables import HistoryRow
@@ -190,7 +190,7 @@ def following(place: Place) -> Iterator[None]:
 
 
 def _report(place: Place, text: str) -> None:
-    from halcmd.group import tell_first
+    from halcmd.compute.group import tell_first
 
     text = f"process {place.rank + 1} of {place.count} on {gethostname()}: {text}"
     if not tell_first(text):

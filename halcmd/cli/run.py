@@ -16,9 +16,9 @@ from typer import Option
 from halcmd import __version__, console
 from halcmd.cli.config import use_config
 from halcmd.cli.job import JobCommand, Terminated, dry_job, following, job_folder
+from halcmd.compute.processes import Place, place_of_this
 from halcmd.console import log
 from halcmd.errors import DryRun, HalcmdError, NothingToQuery, OptionError
-from halcmd.processes import Place, place_of_this
 
 if TYPE_CHECKING:
     import torch
@@ -56,13 +56,13 @@ class Run:
 
     def device(self) -> "torch.device":
         """The device to compute on; sets threads and reproducible kernels."""
-        from halcmd.device import use
+        from halcmd.compute.device import use
 
         return use(self.gpu, self.threads)
 
     def compute(self, precision: str) -> "Compute":
         """What to compute on, alone or together with other processes of the job."""
-        from halcmd.device import use_together
+        from halcmd.compute.device import use_together
         from halcmd.training.run import Compute
 
         device, group = use_together(self.gpu, self.threads)
@@ -71,7 +71,7 @@ class Run:
     @property
     def cpu_threads(self) -> int:
         """CPU threads of a step that needs no device."""
-        from halcmd.threads import default_threads
+        from halcmd.compute.threads import default_threads
 
         return self.threads or default_threads()
 

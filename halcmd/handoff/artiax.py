@@ -13,7 +13,7 @@ import numpy as np
 from halcmd.formats.files import write_text
 from halcmd.formats.star import Star, Table, text_of, write_star
 from halcmd.handoff.places import Group, by_tomogram, check_places
-from halcmd.matching import id_number
+from halcmd.labels.matching import id_number
 from halcmd.particles import Particles
 
 _ANGLES = {

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from halcmd.annotations import Answer, as_word
 from halcmd.intake.label_unused import NOT_ASKED, REASONS, Taken, Unused, without_particle
 from halcmd.intake.labels import LabelFile
-from halcmd.matching import Match
+from halcmd.labels.annotations import Answer, as_word
+from halcmd.labels.matching import Match
 from halcmd.particles import UNLABELLED, Particles
 
 

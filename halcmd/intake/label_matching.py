@@ -9,7 +9,7 @@ from halcmd.console import log
 from halcmd.errors import InputError
 from halcmd.formats.mrc import open_volume
 from halcmd.intake.labels import LabelFile
-from halcmd.matching import (
+from halcmd.labels.matching import (
     AMBIGUOUS,
     MISPLACED,
     NO_MATCH,

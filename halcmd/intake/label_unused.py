@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from halcmd.annotations import Answer
 from halcmd.console import log
 from halcmd.errors import InputError, first_few
 from halcmd.formats.star import Star, Table, text_of, write_star
 from halcmd.intake.labels import LabelFile
-from halcmd.matching import AMBIGUOUS, MISPLACED, NO_MATCH, Match
+from halcmd.labels.annotations import Answer
+from halcmd.labels.matching import AMBIGUOUS, MISPLACED, NO_MATCH, Match
 from halcmd.particles import UNLABELLED, Particles
 
 NOT_ASKED = "not_asked"

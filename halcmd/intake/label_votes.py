@@ -2,8 +2,8 @@
 
 from collections import Counter
 
-from halcmd.annotations import Answer
 from halcmd.errors import InputError, first_few
+from halcmd.labels.annotations import Answer
 
 Answers = dict[int, list[Answer]]
 """Row to its answers, the oldest first."""

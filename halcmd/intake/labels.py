@@ -53,7 +53,7 @@ class LabelFile:
     times : ndarray of shape (n,), object of str, or None
         When each answer was given, where the file says it.
     numbers, tomogram_numbers : ndarray of shape (n,), object of str, or None
-        What stands for ids and tomograms where texts were lost (``halcmd.matching.id_number``).
+        What stands for ids and tomograms where texts were lost (``matching.id_number``).
     """
 
     path: Path

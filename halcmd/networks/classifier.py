@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from halcmd.compute.group import Group
 from halcmd.errors import ModelError, OptionError
 from halcmd.formats.model import ModelInfo, read_model
-from halcmd.group import Group
 from halcmd.networks import NETWORKS
 from halcmd.networks.normalisation import normalised_over
 from halcmd.registry import load

@@ -10,7 +10,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from halcmd.group import Group, at_least_single
+from halcmd.compute.group import Group, at_least_single
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from halcmd.agreement import Agreement, Answers
+from halcmd.assessment.agreement import Agreement, Answers
 from halcmd.console import log
 from halcmd.formats.star import Star, Table, text_of, write_star
 

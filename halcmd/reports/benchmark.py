@@ -7,11 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halcmd import __version__
-from halcmd.console import log
-from halcmd.formats.curve_plots import Panel, plot_curves, plot_penalties
-from halcmd.formats.report import Listing, Picture, write_report
-from halcmd.formats.star import Star, Table, text_of, write_star
-from halcmd.learning_curves import (
+from halcmd.benchmarking.learning_curves import (
     NO_PAIRS,
     NOT_REACHED,
     SIGNIFICANT,
@@ -22,6 +18,10 @@ from halcmd.learning_curves import (
     mean_and_sd,
     penalties,
 )
+from halcmd.console import log
+from halcmd.formats.curve_plots import Panel, plot_curves, plot_penalties
+from halcmd.formats.report import Listing, Picture, write_report
+from halcmd.formats.star import Star, Table, text_of, write_star
 from halcmd.reports.findings import (
     MEASURES,
     RANDOM,

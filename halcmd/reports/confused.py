@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from halcmd.assessment.metrics import confusion_matrix
 from halcmd.console import log
 from halcmd.errors import DataError, InputError
 from halcmd.formats.particle_plots import Slices, plot_slices
 from halcmd.formats.report import Picture
-from halcmd.metrics import confusion_matrix
 from halcmd.particles import Particles
 from halcmd.reports.evaluation import worst_confusions
 from halcmd.reports.slices import middle_planes

@@ -2,7 +2,7 @@
 
 from halcmd.console import log
 from halcmd.formats.star import Table
-from halcmd.label_quality import suspected_rows
+from halcmd.labels.label_quality import suspected_rows
 from halcmd.particles import Particles
 
 _SHOWN = 5

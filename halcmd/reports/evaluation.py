@@ -5,12 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from halcmd import metrics
-from halcmd.calibration import wilson
-from halcmd.console import log
-from halcmd.errors import first_few
-from halcmd.metrics import Assessment, Interval
-from halcmd.stopping import (
+from halcmd.assessment import metrics
+from halcmd.assessment.metrics import Assessment, Interval
+from halcmd.assessment.stopping import (
     CURVE_ROUNDS,
     FLAT,
     LEAST_PARTICLES,
@@ -21,6 +18,9 @@ from halcmd.stopping import (
     Slope,
     Stability,
 )
+from halcmd.calibration import wilson
+from halcmd.console import log
+from halcmd.errors import first_few
 
 Floats = NDArray[np.float64]
 
@@ -32,7 +32,7 @@ THRESHOLDS = {
     "rounds_of_the_slope": CURVE_ROUNDS,
     "particles": LEAST_PARTICLES,
 }
-"""Of the stop advice, as ``halcmd.stopping`` explains them."""
+"""Of the stop advice, as ``halcmd.assessment.stopping`` explains them."""
 
 
 @dataclass(frozen=True)

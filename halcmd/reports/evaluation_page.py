@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from halcmd import __version__
+from halcmd.assessment.metrics import Assessment, Interval
+from halcmd.assessment.stopping import NO_ROUNDS, STEADY, Stability
 from halcmd.formats.drawings import (
     Series,
     draw_calibration,
@@ -15,7 +17,6 @@ from halcmd.formats.drawings import (
 )
 from halcmd.formats.report import Drawing, Listing, Picture, write_report
 from halcmd.formats.star import Table
-from halcmd.metrics import Assessment, Interval
 from halcmd.particles import Particles
 from halcmd.reports.evaluation import (
     Evaluation,
@@ -28,7 +29,6 @@ from halcmd.reports.evaluation import (
     with_ends,
 )
 from halcmd.reports.wording import plural
-from halcmd.stopping import NO_ROUNDS, STEADY, Stability
 from halcmd.tables import running
 
 _MOST_TOMOGRAMS, _MOST_DOUBTS = 60, 40

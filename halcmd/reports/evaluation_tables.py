@@ -4,8 +4,9 @@ from typing import Any
 
 import numpy as np
 
+from halcmd.assessment.metrics import Assessment
+from halcmd.assessment.stopping import Slope, Stability
 from halcmd.formats.star import Table, text_of
-from halcmd.metrics import Assessment
 from halcmd.reports.evaluation import (
     THRESHOLDS,
     UNKNOWN,
@@ -15,7 +16,6 @@ from halcmd.reports.evaluation import (
     rounds_of,
     tomogram_columns,
 )
-from halcmd.stopping import Slope, Stability
 
 _NO_SLOPE = Slope(np.nan, np.nan, np.nan)
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from halcmd.learning_curves import (
+from halcmd.benchmarking.learning_curves import (
     NO_PAIRS,
     NOT_REACHED,
     Difference,

@@ -13,7 +13,7 @@ from halcmd import __version__
 from halcmd.console import log
 from halcmd.errors import DataError, InputError, OptionError, first_few
 from halcmd.formats.label_page import write_label_page
-from halcmd.label_quality import ASKED_AGAIN
+from halcmd.labels.label_quality import ASKED_AGAIN
 from halcmd.particles import (
     JUNK,
     LABEL,

@@ -12,9 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from halcmd.console import configure, log, planned, progress
-from halcmd.errors import HalcmdError, InputError
-from halcmd.experiment import (
+from halcmd.benchmarking.experiment import (
     Experiment,
     Key,
     Labels,
@@ -26,17 +24,19 @@ from halcmd.experiment import (
     read_results,
     table_of_seed,
 )
+from halcmd.benchmarking.protocols import Counts, Protocol, counts_of
+from halcmd.benchmarking.stress import Stress, annotated
+from halcmd.benchmarking.workers import Tell, Told, run_in_processes
+from halcmd.console import configure, log, planned, progress
+from halcmd.errors import HalcmdError, InputError
 from halcmd.formats.files import append_line, write_text
 from halcmd.formats.relion_job import RESULTS
 from halcmd.particles import NOT_TRAINED, UNLABELLED, Particles
-from halcmd.protocols import Counts, Protocol, counts_of
 from halcmd.reports.benchmark import write_benchmark_report
 from halcmd.reports.findings import Findings, findings_of
 from halcmd.strategies.pool import QuerySettings
 from halcmd.strategies.variants import variant
-from halcmd.stress import Stress, annotated
 from halcmd.tables import read_particles, write_particles
-from halcmd.workers import Tell, Told, run_in_processes
 
 CELLS = "Cells"
 START, FULL = "start", "full"
@@ -238,7 +238,7 @@ def _work(chains: Sequence[_Chain], folder: Path, total: int, workers: int, name
 
 def _do(chain: _Chain, tell: Tell) -> None:
     """One chain, in its own process."""
-    from halcmd.device import use
+    from halcmd.compute.device import use
     from halcmd.training.run import Compute
 
     configure(json_output=False, verbosity=-1, dry_run=False, strict=False, silent=True)

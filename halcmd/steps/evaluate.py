@@ -8,14 +8,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from halcmd.assessment.estimates import corrected_mean, mean_of
+from halcmd.assessment.metrics import assess
+from halcmd.assessment.rounds import read_rounds, unlabelled_rows
+from halcmd.assessment.stopping import Curve, Rounds, Stability, curve_of, stability
 from halcmd.calibration import reliability
 from halcmd.chance import generator
 from halcmd.console import log, planned
 from halcmd.errors import InputError
-from halcmd.estimates import corrected_mean, mean_of
 from halcmd.formats.plots import plot_calibration, plot_confusion
 from halcmd.formats.star import Star, write_star
-from halcmd.metrics import assess
 from halcmd.particles import NOT_TRAINED, UNLABELLED, Particles
 from halcmd.predictions import NOT_PREDICTED
 from halcmd.reports.confused import Judged, confused
@@ -24,8 +26,6 @@ from halcmd.reports.evaluation import Evaluation, PoolEstimate, say
 from halcmd.reports.evaluation_page import write_evaluation_report
 from halcmd.reports.evaluation_tables import tables_of
 from halcmd.reports.wording import plural
-from halcmd.rounds import read_rounds, unlabelled_rows
-from halcmd.stopping import Curve, Rounds, Stability, curve_of, stability
 from halcmd.tables import read_particles, write_particles
 
 _PROBABILITY = "halProbability_"

@@ -32,7 +32,7 @@ def installation() -> Facts:
     """Versions, devices and the names of all importers, strategies and networks."""
     import torch
 
-    from halcmd.device import devices, why_no_gpu
+    from halcmd.compute.device import devices, why_no_gpu
 
     facts: Facts = {
         "version": __version__,

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from halcmd.agreement import Agreement, agreement
-from halcmd.annotations import Answer, answers_of, as_word, latest, renamed, with_answers
+from halcmd.assessment.agreement import Agreement, agreement
 from halcmd.console import log, planned
 from halcmd.errors import InputError, OptionError, first_few
 from halcmd.intake.label_answers import answers_from, find_answers
@@ -16,8 +15,9 @@ from halcmd.intake.label_matching import Placing, match_labels
 from halcmd.intake.label_unused import outvoted, write_unused
 from halcmd.intake.label_votes import settled, with_earlier
 from halcmd.intake.labels import LabelFile, read_ids
-from halcmd.label_quality import DOUBTS
-from halcmd.matching import Match
+from halcmd.labels.annotations import Answer, answers_of, as_word, latest, renamed, with_answers
+from halcmd.labels.label_quality import DOUBTS
+from halcmd.labels.matching import Match
 from halcmd.particles import UNLABELLED, Particles, valid_label
 from halcmd.reports.annotators import say_agreement, write_agreement
 from halcmd.tables import running, write_particles

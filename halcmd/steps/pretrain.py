@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halcmd import __version__
+from halcmd.compute.device import enough_memory
 from halcmd.console import log, planned
-from halcmd.device import enough_memory
 from halcmd.errors import InputError
 from halcmd.formats.model import ModelInfo, write_model
 from halcmd.formats.relion_job import CHECKPOINT

@@ -255,8 +255,11 @@ def _check_stop(
         if is_stable:
             log.warning(f"--stop-when {_STABLE} cannot be judged: no earlier round (--previous)")
         return None
-    from halcmd.rounds import read_rounds, unlabelled_rows  # keeps scipy.stats out of the others
-    from halcmd.stopping import STOP, stability
+    from halcmd.assessment.rounds import (  # keeps scipy.stats out of the others
+        read_rounds,
+        unlabelled_rows,
+    )
+    from halcmd.assessment.stopping import STOP, stability
 
     advice = stability(read_rounds(particles, previous, unlabelled_rows(particles))).advice
     if is_stable and advice.verdict == STOP:

@@ -12,13 +12,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from halcmd.compute.device import enough_memory
 from halcmd.console import log, planned, progress
-from halcmd.device import enough_memory
 from halcmd.errors import DataError, DeviceError, InputError, ModelError, OptionError, first_few
-from halcmd.familiarity import known_places, unfamiliarity
 from halcmd.formats.features import check_room, open_features
 from halcmd.formats.model import check_fits, hash_of_hashes
 from halcmd.inference import Passes, looker
+from halcmd.labels.familiarity import known_places, unfamiliarity
 from halcmd.networks.classifier import LoadedModel, load_model
 from halcmd.particles import Particles
 from halcmd.predictions import with_predictions

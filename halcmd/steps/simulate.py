@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from halcmd.compute.device import torch_generator
 from halcmd.console import log, planned, progress
-from halcmd.device import torch_generator
 from halcmd.errors import OptionError
 from halcmd.formats.mrc_writing import volume_stack, write_volume
 from halcmd.formats.star import write_star

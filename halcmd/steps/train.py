@@ -15,7 +15,7 @@ from halcmd.console import log, planned
 from halcmd.errors import DeviceError
 from halcmd.formats.model import ModelInfo, StoredModel, write_model
 from halcmd.formats.relion_job import CHECKPOINT, CHECKPOINTS
-from halcmd.label_quality import with_doubts
+from halcmd.labels.label_quality import with_doubts
 from halcmd.networks.classifier import check_box
 from halcmd.particles import Particles
 from halcmd.reports.doubts import say_doubts

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from halcmd.compute.device import torch_generator
 from halcmd.console import log, progress
-from halcmd.device import torch_generator
 from halcmd.networks.generative import (
     Encoder,
     Generator,

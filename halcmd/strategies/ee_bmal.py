@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from halcmd.chance import generator
-from halcmd.device import torch_generator
+from halcmd.compute.device import torch_generator
 from halcmd.strategies.entropy import entropy
 from halcmd.strategies.limits import Basket
 from halcmd.strategies.one_by_one import (

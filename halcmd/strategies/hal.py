@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from halcmd.chance import generator
+from halcmd.compute.device import torch_generator
 from halcmd.console import Advance, log, progress
-from halcmd.device import torch_generator
 from halcmd.networks.discriminator import RECIPES, Discriminator, Recipe, standardise
 from halcmd.strategies.entropy import entropy
 from halcmd.strategies.pool import Floats, Pool, QuerySettings, ReadMaps, Rows, Selection

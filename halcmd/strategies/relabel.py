@@ -5,7 +5,7 @@ from collections.abc import Collection
 import numpy as np
 
 from halcmd.console import log
-from halcmd.label_quality import ASKED_AGAIN, suspected_rows
+from halcmd.labels.label_quality import ASKED_AGAIN, suspected_rows
 from halcmd.particles import Particles
 from halcmd.strategies.pool import Rows
 

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from halcmd.compute.device import autocast, torch_generator
 from halcmd.console import log, progress
-from halcmd.device import autocast, torch_generator
 from halcmd.errors import InputError, ModelError
 from halcmd.formats.features import feature_file, open_features
 from halcmd.formats.model import check_fits

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from halcmd.columns import COLUMNS
 from halcmd.console import log
 from halcmd.formats.star import text_of
-from halcmd.label_quality import ASKED_AGAIN
+from halcmd.labels.label_quality import ASKED_AGAIN
 from halcmd.particles import Particles
 from halcmd.strategies.pool import Pool, Rows, Selection
 from halcmd.tables import write_particles

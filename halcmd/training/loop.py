@@ -15,12 +15,12 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import softmax
 
+from halcmd.compute.device import autocast
+from halcmd.compute.processes import waiting_signals
 from halcmd.console import log, progress
-from halcmd.device import autocast
 from halcmd.errors import InputError
 from halcmd.formats.model import read_checkpoint, write_checkpoint
 from halcmd.networks.classifier import Classifier, as_input
-from halcmd.processes import waiting_signals
 from halcmd.training.batches import Source
 from halcmd.training.objectives import Objective, consistent, labelled, together
 from halcmd.training.recipes import Recipe

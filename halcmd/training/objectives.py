@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from halcmd.chance import derive
-from halcmd.device import torch_generator
+from halcmd.compute.device import torch_generator
 from halcmd.networks.classifier import as_input, in_parts
 from halcmd.training.batches import Source, dealt
 from halcmd.training.recipes import Consistency

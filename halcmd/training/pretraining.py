@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from halcmd.chance import derive
+from halcmd.compute.device import torch_generator
 from halcmd.console import log
-from halcmd.device import torch_generator
 from halcmd.networks.classifier import Classifier, in_parts
 from halcmd.training.batches import Source, dealt
 from halcmd.training.initial import initial_network

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from halcmd.chance import derive
-from halcmd.device import autocast, own_generators
+from halcmd.compute.device import autocast, own_generators
+from halcmd.compute.group import Group
 from halcmd.errors import DataError
-from halcmd.group import Group
 from halcmd.networks.classifier import Classifier
 from halcmd.training.recipes import Recipe, learning_rate
 from halcmd.training.validation import negative_log_likelihood

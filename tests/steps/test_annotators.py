@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from halcmd.annotations import BLOCK, answers_of
 from halcmd.console import log
 from halcmd.errors import InputError
 from halcmd.formats.star import read_star
 from halcmd.intake.labels import read_labels, read_renames
+from halcmd.labels.annotations import BLOCK, answers_of
 from halcmd.particles import Particles, new_particles
 from halcmd.steps.label_import import LabelImportResult, Rules, label_import, rename_labels
 from halcmd.tables import join, read_particles, write_particles

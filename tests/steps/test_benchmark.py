@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from halcmd.benchmarking.experiment import Experiment, Training, table_of_seed
+from halcmd.benchmarking.protocols import PROTOCOLS, Protocol, counts_of, scaled, with_strategies
+from halcmd.benchmarking.stress import Stress, annotated, stressed
 from halcmd.errors import HalcmdError, InputError, OptionError
-from halcmd.experiment import Experiment, Training, table_of_seed
 from halcmd.formats.mrc_writing import write_stack
 from halcmd.formats.star import read_star
 from halcmd.particles import Particles, new_particles
-from halcmd.protocols import PROTOCOLS, Protocol, counts_of, scaled, with_strategies
 from halcmd.reports.findings import findings_of
 from halcmd.steps import benchmark as step
 from halcmd.steps.benchmark import benchmark
-from halcmd.stress import Stress, annotated, stressed
 from halcmd.tables import write_particles
 
 CLASSES = ("apo", "junk", "ribo")

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from halcmd.benchmarking.learning_curves import area
 from halcmd.formats.star import Star, read_star
-from halcmd.learning_curves import area
 from halcmd.reports.benchmark import write_benchmark_report
 from halcmd.reports.findings import Findings, findings_of, ranks_over_seeds, standings
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from halcmd.annotations import answers_of
 from halcmd.cropping import crop_turned
 from halcmd.formats.mrc_writing import write_stack, write_volume
 from halcmd.intake.labels import read_labels
+from halcmd.labels.annotations import answers_of
 from halcmd.particles import Particles, new_particles
 from halcmd.poses import euler_matrices
 from halcmd.reports.labelling import PageSettings, label_page, page_settings

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from halcmd.device import torch_generator
+from halcmd.compute.device import torch_generator
 from halcmd.errors import InputError, ModelError, OptionError
 from halcmd.formats.features import feature_file, open_features
 from halcmd.formats.model import ModelInfo, write_model

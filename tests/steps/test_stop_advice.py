@@ -11,12 +11,12 @@ import pytest
 from sklearn.metrics import cohen_kappa_score
 from typer.testing import CliRunner
 
+from halcmd.assessment.rounds import read_rounds, unlabelled_rows
 from halcmd.cli.app import app
 from halcmd.console import log
 from halcmd.errors import InputError, NothingToQuery
 from halcmd.formats.star import read_star
 from halcmd.particles import Particles
-from halcmd.rounds import read_rounds, unlabelled_rows
 from halcmd.steps.evaluate import evaluate
 from halcmd.steps.query import QueryResult, query
 from halcmd.strategies.pool import QuerySettings

@@ -13,7 +13,7 @@ from halcmd.console import log
 from halcmd.errors import InputError, NothingToQuery
 from halcmd.formats.star import read_star
 from halcmd.imaging.simulated import Acquisition, Scene
-from halcmd.label_quality import suspected_rows
+from halcmd.labels.label_quality import suspected_rows
 from halcmd.particles import Particles, new_particles
 from halcmd.steps.evaluate import evaluate
 from halcmd.steps.query import QueryResult, query

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from halcmd.device import use_together
+from halcmd.compute.device import use_together
 from halcmd.networks.classifier import Classifier, in_parts, new_network
 from halcmd.training.initial import initial_network
 from halcmd.training.loop import Checkpoint, Examples, fit

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from halcmd.estimates import mean_of
-from halcmd.metrics import (
+from halcmd.assessment.estimates import mean_of
+from halcmd.assessment.metrics import (
     CONFIDENCE,
     LEAST_TOMOGRAMS,
     Counts,

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from halcmd.assessment.stopping import Rounds
 from halcmd.errors import InputError, first_few
 from halcmd.particles import Particles
 from halcmd.predictions import NOT_PREDICTED
-from halcmd.stopping import Rounds
 from halcmd.tables import read_particles
 
 Rows = NDArray[np.intp]

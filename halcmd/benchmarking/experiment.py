@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from halcmd import metrics
+from halcmd.assessment import metrics
+from halcmd.benchmarking.protocols import Counts, Protocol
+from halcmd.benchmarking.stress import Stress, stressed
 from halcmd.calibration import calibration_error
 from halcmd.chance import keyed_uniform
 from halcmd.console import log
 from halcmd.formats.files import read_lines
 from halcmd.particles import Particles
-from halcmd.protocols import Counts, Protocol
 from halcmd.splitting import split_test
-from halcmd.stress import Stress, stressed
 
 Labels = NDArray[np.object_]
 Key = tuple[str, int, int]

@@ -10,11 +10,11 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import torch
 
 from halcmd.chance import derive
+from halcmd.compute.group import Group, join
+from halcmd.compute.processes import Others, Place, place_of_this, start_others
+from halcmd.compute.threads import default_threads
 from halcmd.console import log
 from halcmd.errors import DeviceError, OptionError
-from halcmd.group import Group, join
-from halcmd.processes import Others, Place, place_of_this, start_others
-from halcmd.threads import default_threads
 
 
 def use(gpu: str, threads: int) -> torch.device:

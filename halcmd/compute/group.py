@@ -20,8 +20,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from halcmd.compute.processes import Others, Place, Watch
 from halcmd.errors import Followed, ProcessLost
-from halcmd.processes import Others, Place, Watch
 
 # The slowest process may be this much later than the others. That one has ended is noticed at once.
 _PATIENCE = timedelta(minutes=60)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from halcmd.assessment.ranking import average_precisions
 from halcmd.calibration import calibration_errors
-from halcmd.ranking import average_precisions
 
 Counts = NDArray[np.int64]
 Floats = NDArray[np.float64]

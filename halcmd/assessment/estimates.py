@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from halcmd.metrics import CONFIDENCE, LEAST_TOMOGRAMS, Interval
+from halcmd.assessment.metrics import CONFIDENCE, LEAST_TOMOGRAMS, Interval
 
 _NAN = float("nan")
 

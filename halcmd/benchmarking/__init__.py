@@ -1,0 +1,1 @@
+"""The measured whole: the loop with the truth as annotator, over strategies and seeds."""

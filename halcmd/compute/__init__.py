@@ -1,0 +1,1 @@
+"""Where and by how many processes tensors are computed."""
