@@ -41,7 +41,7 @@ from halcmd.tables import read_particles, write_particles
 CLASSES = "abcdef"
 PIXEL_SIZE = 10.0
 LABELLED = 400
-ON_GPU = 7  # as many particles of 28^3 as score takes at a time on a GPU, over those on a CPU
+ON_GPU = 28  # as many particles of 28^3 as score takes at a time on a GPU, over those on a CPU
 DATA_LIMIT_KB = 2_000_000
 
 
@@ -230,7 +230,7 @@ def enough(scale: Scale, work: float, *, on_gpu: float = 20.0) -> int:
 
 def score_batch(box: int) -> int:
     """The batch that ``halcmd score`` takes on a CPU."""
-    return max(2**20 // box**3, 1)
+    return max(2**18 // box**3, 1)
 
 
 def halcmd(text: str, scale: Scale, limit: int | None = None) -> Cost:

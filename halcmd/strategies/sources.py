@@ -25,7 +25,7 @@ MAPS, EMBEDDINGS = "features.npy", "embedding.npy"
 
 _MEMORY_BYTES = 2**30
 _SCRATCH = "scratch_"
-_BATCH_VOXELS = 2**20  # as score: enough to fill a CPU, little memory
+_BATCH_VOXELS = 2**20  # 75 particles of 24^3 or 16 of 40^3
 _LARGEST_HALF = 65504.0
 
 
