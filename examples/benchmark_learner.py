@@ -21,11 +21,12 @@ import json
 import multiprocessing
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from typer.testing import CliRunner
@@ -98,18 +99,11 @@ def main() -> None:
     if not given.table:
         folder.mkdir(parents=True, exist_ok=True)
         done = {cell for cell, _ in read_results(results)}
-        with processes(given.workers) as pool:
-            for _ in pool.map(partial(simulate, folder, given=given), given.pools):
-                pass
-            wanted = [cell for cell in cells(given) if cell not in done]
-            starts = {(cell.pool, cell.seed) for cell in wanted if is_pretrained(cell)}
-            for _ in pool.map(partial(pretrained, folder, given=given), sorted(starts)):
-                pass
-            running = [pool.submit(run, folder, cell, given) for cell in wanted]
-            for one in as_completed(running):
-                print(one.result(), flush=True)
-                with results.open("a") as file:
-                    file.write(one.result() + "\n")
+        wanted = [cell for cell in cells(given) if cell not in done]
+        starts = sorted({(cell.pool, cell.seed) for cell in wanted if is_pretrained(cell)})
+        do_all(partial(simulate, folder, given=given), given.pools, given.workers)
+        do_all(partial(pretrained, folder, given=given), starts, given.workers)
+        do_all(partial(run, folder, given=given), wanted, given.workers, results)
     print_tables(results)
     if given.plot:
         plot(results, given.plot)
@@ -132,11 +126,26 @@ def is_pretrained(cell: Cell) -> bool:
     return VARIANTS[cell.variant].pretrain is not None
 
 
-def processes(count: int) -> ProcessPoolExecutor:
-    """So many processes, with a thread each where there are several."""
-    if count > 1:
+def do_all(
+    work: Callable[[Any], Any], tasks: Sequence[Any], workers: int, results: Path | None = None
+) -> None:
+    """Do each task in one of so many processes, with a thread each where there are several.
+
+    What comes out goes to the results, a line each, as soon as it is there. An error ends what has
+    not begun.
+    """
+    if workers > 1:
         os.environ["OMP_NUM_THREADS"] = "1"
-    return ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn"))
+    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+    try:
+        for one in as_completed([pool.submit(work, task) for task in tasks]):
+            found = one.result()
+            if results:
+                print(json.dumps(found), flush=True)
+                with results.open("a") as file:
+                    file.write(json.dumps(found) + "\n")
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def arguments() -> argparse.Namespace:
@@ -173,7 +182,7 @@ def simulate(folder: Path, pool: str, *, given: argparse.Namespace) -> None:
     halcmd("simulate", out, *maps, *scene)
 
 
-def run(folder: Path, cell: Cell, given: argparse.Namespace) -> str:
+def run(folder: Path, cell: Cell, *, given: argparse.Namespace) -> dict[str, Any]:
     """Train, score and evaluate; the line for the results."""
     data = folder / cell.pool
     job = folder / f"{cell.pool}_{cell.variant}_{cell.share:g}_{cell.seed}"
@@ -200,7 +209,7 @@ def run(folder: Path, cell: Cell, given: argparse.Namespace) -> str:
         said = halcmd("evaluate", job / "Evaluate", *evaluate)
         for measure in MEASURES:
             facts[f"{measure}_{turns}"] = round(json.loads(said)[measure]["value"], 4)
-    return json.dumps(facts)
+    return facts
 
 
 def pretrained(folder: Path, start: tuple[str, int], *, given: argparse.Namespace) -> None:

@@ -13,7 +13,6 @@ import argparse
 import json
 import time
 from collections.abc import Callable
-from concurrent.futures import as_completed
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from benchmark_learner import Cell, processes, simulate, spread, write_labels
+from benchmark_learner import Cell, do_all, simulate, spread, write_labels
 from numpy.typing import NDArray
 from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor, nn
@@ -161,18 +160,10 @@ def main() -> None:
     if not given.table:
         simulate(given.folder, POOL, given=given)
         done = {(line["task"], line["seed"]) for line in read_lines(results)}
-        wanted = [(task, seed) for seed in range(given.seeds) for task in given.tasks]
-        with processes(given.workers) as pool:
-            running = [
-                pool.submit(run, given.folder, task, seed, given.steps, given.gpu)
-                for task, seed in wanted
-                if (task, seed) not in done
-            ]
-            for one in as_completed(running):
-                line = json.dumps(one.result())
-                print(line, flush=True)
-                with results.open("a") as file:
-                    file.write(line + "\n")
+        every = [(task, seed) for seed in range(given.seeds) for task in given.tasks]
+        wanted = [cell for cell in every if cell not in done]
+        work = partial(run, given.folder, steps=given.steps, gpu=given.gpu)
+        do_all(work, wanted, given.workers, results)
     print_table(read_lines(results))
 
 
@@ -182,8 +173,11 @@ def read_lines(path: Path) -> list[dict[str, float | str]]:
     return [json.loads(text) for text in texts]
 
 
-def run(folder: Path, name: str, seed: int, steps: int | None, gpu: str) -> dict[str, float | str]:
+def run(
+    folder: Path, cell: tuple[str, int], *, steps: int | None, gpu: str
+) -> dict[str, float | str]:
     """Pretrain, vote, train."""
+    name, seed = cell
     data, labels = folder / POOL, folder / f"labelled_{name}_{seed}.star"
     write_labels(data, labels, Cell("pretraining", POOL, SHARE, seed))
     particles = read_particles([labels])

@@ -8,7 +8,8 @@ in an environment of its own that is thrown away. Loader: how fast boxes are rea
 and how many particles a second reach a network that takes no time. Memory: scoring 10^5 and 10^6
 particles. What counts are ratios within one run; other work on the machine disturbs them. All of it
 takes about an hour on 2 cores, and 3 GB of disk in --folder; --small shows that it runs. With --gpu
-rates, loader and memory are those of a GPU, and the matrices are bf16 where it has that.
+rates, loader and memory are those of a GPU, and the matrices are bf16 where it has that; Keras is
+compared on CPUs alone.
 """
 
 import argparse
@@ -30,7 +31,7 @@ import torch
 from benchmark_files import HALCMD, Cost, measure
 from torch.utils.flop_counter import FlopCounterMode
 
-from halcmd.compute.device import autocast, describe, use
+from halcmd.compute.device import autocast, describe, forward_batch, use
 from halcmd.compute.threads import default_threads
 from halcmd.formats.mrc_writing import write_stack
 from halcmd.networks.classifier import new_network
@@ -41,8 +42,8 @@ from halcmd.tables import read_particles, write_particles
 CLASSES = "abcdef"
 PIXEL_SIZE = 10.0
 LABELLED = 400
-ON_GPU = 28  # as many particles of 28^3 as score takes at a time on a GPU, over those on a CPU
 DATA_LIMIT_KB = 2_000_000
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -201,8 +202,8 @@ def train_rate(folder: Path, network: str, box: int, scale: Scale, option: str) 
 def score_rate(folder: Path, network: str, box: int, scale: Scale) -> Rate:
     """Of ``halcmd score``: runs over few and over more particles."""
     model = trained(folder, network, box, scale)
-    few = score_batch(box) * (1 if scale.gpu == "cpu" else ON_GPU)
-    more = few * (1 + enough(scale, operations(network, box) * few, on_gpu=2.0))
+    few = forward_batch(box, use(scale.gpu, 0))
+    more = few * (1 + enough(scale, operations(network, box) * few, on_gpu=1.0))
 
     def run(count: int) -> Cost:
         table = particles(folder, box, scale, count)
@@ -226,11 +227,6 @@ def enough(scale: Scale, work: float, *, on_gpu: float = 20.0) -> int:
     if scale.gpu != "cpu":
         return max(round(scale.seconds * on_gpu), 1)
     return max(round(scale.seconds * matrix_rate(SMALL) / 2 / work), 1)
-
-
-def score_batch(box: int) -> int:
-    """The batch that ``halcmd score`` takes on a CPU."""
-    return max(2**18 // box**3, 1)
 
 
 def halcmd(text: str, scale: Scale, limit: int | None = None) -> Cost:
@@ -274,6 +270,7 @@ def trained(folder: Path, network: str, box: int, scale: Scale) -> Path:
 
 def keras(folder: Path, scale: Scale) -> None:
     """The network of Du et al. 2021 in halcmd, end to end, and in Keras, from memory."""
+    scale = replace(scale, gpu="cpu")
     python = with_tensorflow(folder / "tensorflow")
     if python is None:
         print("left out: TensorFlow cannot be installed here")
@@ -287,8 +284,8 @@ def keras(folder: Path, scale: Scale) -> None:
             "threads": torch.get_num_threads(),
             "train_batch": scale.batch,
             "train_steps": enough(scale, 3 * operations("hal2021", box) * scale.batch),
-            "score_batch": score_batch(box),
-            "score_steps": enough(scale, operations("hal2021", box) * score_batch(box)),
+            "score_batch": forward_batch(box, CPU),
+            "score_steps": enough(scale, operations("hal2021", box) * forward_batch(box, CPU)),
         }
         done = subprocess.run(
             [python, "-c", KERAS, json.dumps(settings)],
@@ -371,9 +368,15 @@ def loader(folder: Path, scale: Scale) -> None:
     for box in scale.boxes:
         held = max(scale.voxels // box**3, 8)
         read = open_boxes(read_particles([particles(folder, box, scale, held)])).read
-        parts = np.split(np.arange(held), np.arange(0, held, score_batch(box))[1:])
+        parts = np.split(
+            np.arange(held), np.arange(0, held, forward_batch(box, use(scale.gpu, 0)))[1:]
+        )
         ways = [
-            partial(plain_read, folder / f"noise_{box}.mrcs", score_batch(box) * box**3 * 4),
+            partial(
+                plain_read,
+                folder / f"noise_{box}.mrcs",
+                forward_batch(box, use(scale.gpu, 0)) * box**3 * 4,
+            ),
             *(partial(in_threads, read, parts, count) for count in (1, threads)),
         ]
         speeds = " | ".join(f"{held * box**3 * 4 / best(way) / 1e9:.2f}" for way in ways)
@@ -424,7 +427,7 @@ def instant_rate(folder: Path, box: int, scale: Scale) -> Rate:
         )
         return measure([sys.executable, "-c", INSTANT, *text.split()])
 
-    few = score_batch(box)
+    few = forward_batch(box, use(scale.gpu, 0))
     more = max(round(scale.seconds * 2**28 / box**3), 1)
     return difference(run, few, few + more, 1)
 

@@ -10,12 +10,10 @@ from scipy.special import softmax
 from torch import Tensor
 
 from halcmd.compute.device import autocast, torch_generator
-from halcmd.networks.classifier import Classifier, LoadedModel, as_input
+from halcmd.networks.classifier import Classifier, LoadedModel, as_input, halves
 from halcmd.networks.dropout import dropping
 from halcmd.training.run import Compute
 from halcmd.transforms import half_turn
-
-_LARGEST_HALF = 65504.0
 
 Floats = NDArray[np.float64]
 Halves = NDArray[np.float16]
@@ -89,7 +87,7 @@ def looker(
                     for logits in found if order else ():
                         shares.append(_softmax(logits, model.info.temperature)[:, columns])
         mean = np.mean(shares, axis=0) if shares else np.empty((len(volumes), 0))
-        return Answers(mean, [_halves(values) for values in kept])
+        return Answers(mean, [halves(values) for values in kept])
 
     return look
 
@@ -115,8 +113,3 @@ def _softmax(logits: Tensor, temperature: float) -> Floats:
     """Calibrated probabilities, shape (n, n_classes), float64."""
     probabilities: Floats = softmax(logits.double().cpu().numpy() / temperature, axis=1)
     return probabilities
-
-
-def _halves(values: Tensor) -> Halves:
-    """Values as float16, those out of its range at its ends; not a number stays so."""
-    return values.float().clamp(-_LARGEST_HALF, _LARGEST_HALF).cpu().numpy().astype(np.float16)

@@ -11,6 +11,8 @@ from halcmd.compute.device import (
     autocast,
     describe,
     devices,
+    enough_memory,
+    forward_batch,
     torch_generator,
     use,
     use_together,
@@ -133,6 +135,18 @@ def test_generators_are_keyed():
     cpu = torch.device("cpu")
     first, again, other = (torch.rand(1, generator=torch_generator(cpu, 1, k)) for k in "aab")
     assert first == again != other
+
+
+def test_too_little_memory_is_an_error_that_says_what_to_do():
+    with pytest.raises(DeviceError, match="memory is too small") as error, enough_memory("--gpu 1"):
+        raise torch.OutOfMemoryError
+    assert error.value.hint == "--gpu 1"
+
+
+@pytest.mark.parametrize(("box", "on_cpu", "on_gpu"), [(16, 64, 512), (40, 4, 262), (64, 1, 64)])
+def test_batches_are_of_about_as_many_voxels(box, on_cpu, on_gpu):
+    found = [forward_batch(box, torch.device(kind)) for kind in ("cpu", "cuda")]
+    assert found == [on_cpu, on_gpu]
 
 
 @pytest.mark.gpu

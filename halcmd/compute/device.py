@@ -16,6 +16,9 @@ from halcmd.compute.threads import default_threads
 from halcmd.console import log
 from halcmd.errors import DeviceError, OptionError
 
+_CPU_VOXELS, _GPU_VOXELS = 2**18, 2**24
+_LARGEST_BATCH = 512
+
 
 def use(gpu: str, threads: int) -> torch.device:
     """The device named by ``--gpu``; also sets the number of CPU threads and reproducible kernels.
@@ -128,6 +131,16 @@ def own_generators(device: torch.device) -> list[torch.Generator]:
     return [torch.default_generator, torch.cuda.default_generators[device.index or 0]]
 
 
+def forward_batch(box: int, device: torch.device) -> int:
+    """Particles of so many voxels along an edge to pass through a network at a time.
+
+    On a CPU what they need must stay in its cache: on two cores, batches four times as large took
+    1.09 to 1.22 times as long (both networks, 24 and 40 voxels).
+    """
+    voxels = _CPU_VOXELS if device.type == "cpu" else _GPU_VOXELS
+    return min(max(voxels // box**3, 1), _LARGEST_BATCH)
+
+
 @contextmanager
 def enough_memory(hint: str) -> Iterator[None]:
     """A context that says what to do where the device's memory is too small.
@@ -206,6 +219,6 @@ def _prepare(device: torch.device, threads: int) -> torch.device:
 def _use_reproducible_kernels() -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
-    # Else torch fills every new tensor first: half of all kernels of a training step on a GPU.
+    # Else torch fills every new tensor first: 560 of the 3,000 operations of a training step.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from halcmd.compute.group import Group
@@ -13,6 +15,8 @@ from halcmd.formats.model import ModelInfo, read_model
 from halcmd.networks import NETWORKS
 from halcmd.networks.normalisation import normalised_over
 from halcmd.registry import load
+
+_LARGEST_HALF = 65504.0
 
 
 class Classifier(nn.Module):
@@ -125,6 +129,11 @@ def new_network(
 def as_input(volumes: Tensor) -> Tensor:
     """Particles (n, z, y, x) as a network takes them: (n, 1, z, y, x), channels last."""
     return volumes[:, None].contiguous(memory_format=torch.channels_last_3d)
+
+
+def halves(values: Tensor) -> NDArray[np.float16]:
+    """Values as float16, those out of its range at its ends; not a number stays so."""
+    return values.float().clamp(-_LARGEST_HALF, _LARGEST_HALF).cpu().numpy().astype(np.float16)
 
 
 def in_parts(

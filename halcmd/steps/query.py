@@ -123,7 +123,7 @@ def query(
     scored : Path, optional
         Folder of the score job, with ``embedding.npy`` and perhaps ``features.npy``.
     batch : int, optional
-        Particles per forward pass of the model. Default: about a million voxels.
+        Particles per forward pass of the model. Default: by ``forward_batch``.
     hand_off : sequence of str
         Keys of ``HANDOFFS``: what else is written of the particles asked for.
     montage : bool

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from halcmd.compute.device import enough_memory
+from halcmd.compute.device import enough_memory, forward_batch
 from halcmd.console import log, planned, progress
 from halcmd.errors import DataError, DeviceError, InputError, ModelError, OptionError, first_few
 from halcmd.formats.features import check_room, open_features
@@ -29,9 +29,6 @@ from halcmd.tables import write_particles
 from halcmd.training.run import Compute
 from halcmd.transforms import half_turns
 
-_BATCH_VOXELS = 2**18  # 18 particles of 24^3 or 4 of 40^3: what they need stays in a CPU's cache
-_LARGEST_BATCH = 512
-_GPU_FACTOR = 64
 _READERS = 4  # threads; each normalises some 2 GB of boxes a second
 
 
@@ -73,7 +70,7 @@ def score(
     compute : Compute
         Device, precision; the seed draws dropout masks.
     batch : int, optional
-        Particles per forward pass. Default: a quarter of a million voxels, 64 times that on a GPU.
+        Particles per forward pass. Default: by ``forward_batch``.
     maps : bool
         Write the last pooled maps too.
     passes : Passes, optional
@@ -99,7 +96,7 @@ def score(
     turns = _turns(passes, boxes.tilt_range or loaded[0].info.tilt_range)
     _check(loaded, models, passes)
     rows = _rows(particles, only)
-    batch = batch or _batch_of(boxes.box, compute.device)
+    batch = batch or forward_batch(boxes.box, compute.device)
     classes = list(loaded[0].info.classes)
     files_of = {name: (len(rows), *shape) for name, shape in shapes.items()}
     check_room(folder, files_of)
@@ -226,11 +223,6 @@ def _rows(particles: Particles, only: str) -> NDArray[np.intp]:
             hint="--only all",
         )
     return rows
-
-
-def _batch_of(box: int, device: torch.device) -> int:
-    voxels = _BATCH_VOXELS * (1 if device.type == "cpu" else _GPU_FACTOR)
-    return min(max(voxels // box**3, 1), _LARGEST_BATCH)
 
 
 def _complain(ids: NDArray[np.object_]) -> None:

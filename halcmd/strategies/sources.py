@@ -10,12 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from halcmd.compute.device import autocast, torch_generator
+from halcmd.compute.device import autocast, forward_batch, torch_generator
 from halcmd.console import log, progress
 from halcmd.errors import InputError, ModelError
 from halcmd.formats.features import feature_file, open_features
 from halcmd.formats.model import check_fits
-from halcmd.networks.classifier import LoadedModel, as_input, load_model
+from halcmd.networks.classifier import LoadedModel, as_input, halves, load_model
 from halcmd.networks.dropout import after_maps, dropping, is_in_head_only
 from halcmd.particles import Particles
 from halcmd.strategies.pool import Passes, Pool, ReadMaps, Rows
@@ -25,8 +25,6 @@ MAPS, EMBEDDINGS = "features.npy", "embedding.npy"
 
 _MEMORY_BYTES = 2**30
 _SCRATCH = "scratch_"
-_BATCH_VOXELS = 2**20  # 75 particles of 24^3 or 16 of 40^3
-_LARGEST_HALF = 65504.0
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ class Sources:
     device : torch.device or None
         Of the model; None = CPU.
     batch : int or None
-        Particles per forward pass; None = about a million voxels.
+        Particles per forward pass; None = by ``forward_batch``.
     seed : int
         Draws what drops out.
     """
@@ -193,13 +191,13 @@ def _computed(
     device: torch.device,
 ) -> Iterator[ReadMaps]:
     """Reads what the network says of the rows, computed at once, in memory or in a file."""
-    rows, batch = sources.rows, sources.batch or max(_BATCH_VOXELS // boxes.box**3, 1)
+    rows, batch = sources.rows, sources.batch or forward_batch(boxes.box, device)
 
     def looked(part: Rows) -> NDArray[np.float16]:
         particles = as_input(torch.from_numpy(boxes.read(part)).to(device))
         with torch.inference_mode(), autocast(device, "auto"):
             values = look(particles)
-        return values.float().clamp(-_LARGEST_HALF, _LARGEST_HALF).cpu().numpy().astype(np.float16)
+        return halves(values)
 
     place = np.full(int(rows.max()) + 1, -1, dtype=np.intp)
     place[rows] = np.arange(len(rows))

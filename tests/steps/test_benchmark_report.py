@@ -5,10 +5,8 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +20,6 @@ from halcmd.reports.benchmark import write_benchmark_report
 from halcmd.reports.findings import Findings, findings_of, ranks_over_seeds, standings
 
 ROOT = Path(__file__).parents[2]
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 LABELS = (10, 20, 30, 40)
 # Mean accuracy after each round; all start at 0.6, and full supervision is 1.
 CURVES = {
@@ -142,29 +139,6 @@ def test_no_difference_is_said_in_words(tmp_path, findings) -> None:
 # In a browser
 
 
-@pytest.fixture
-def visit() -> Iterator[Callable[..., Any]]:
-    """Opens a page from its file; whatever the browser complains about fails the test."""
-    if CHROMIUM is None:
-        pytest.skip("chromium is not installed")
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    complaints: list[str] = []
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM)
-
-        def opened(path: Path, scheme: str, width: int) -> Any:
-            page = browser.new_page(color_scheme=scheme, viewport={"width": width, "height": 800})
-            page.on("console", lambda message: complaints.append(message.text))
-            page.on("pageerror", lambda error: complaints.append(str(error)))
-            page.on("request", lambda r: r.url.startswith("http") and complaints.append(r.url))
-            page.goto(path.resolve().as_uri())
-            return page
-
-        yield opened
-        browser.close()
-    assert complaints == []
-
-
 def is_whole(page: Any, strategies: int) -> None:
     """All pictures are drawn, every table has its rows, nothing lies outside the window."""
     drawn = page.evaluate("[...document.images].map(i => i.complete && i.naturalWidth > 300)")
@@ -193,7 +167,7 @@ def brightness(page: Any) -> tuple[float, float]:
 def test_the_page_is_whole_and_legible_in_light_and_dark(tmp_path, findings, visit, width) -> None:
     write_benchmark_report(tmp_path, findings, training="preset default", seed=0)
     for scheme in ("light", "dark"):
-        page = visit(tmp_path / "report.html", scheme, width)
+        page = visit(tmp_path / "report.html", scheme, width=width, height=800)
         is_whole(page, len(CURVES))
         text, ground = brightness(page)
         assert (text - ground > 150) if scheme == "dark" else (ground - text > 150)
@@ -268,4 +242,4 @@ def test_quick_ends_the_same_where_a_part_is_done_again(quick: Path) -> None:
 @pytest.mark.xdist_group("quick")
 def test_the_page_of_quick_is_whole(quick: Path, visit) -> None:
     for scheme in ("light", "dark"):
-        is_whole(visit(quick / "Job/report.html", scheme, 1366), 3)
+        is_whole(visit(quick / "Job/report.html", scheme, height=800), 3)

@@ -1,8 +1,7 @@
 """report.html of evaluate in a browser: complete, legible, light and dark, names are only names."""
 
 import re
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,44 +11,9 @@ from halcmd.steps.evaluate import evaluate
 from halcmd.tables import read_particles
 from tests.steps.rounds_of_tables import written
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 HOSTILE = ("<script>alert(1)</script>", "'&amp;<svg/onload=x>", "$\\frac{$", "}]]-->")
 
-pytestmark = [
-    pytest.mark.xdist_group("browser"),
-    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
-]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM)
-        yield started
-        started.close()
-
-
-@pytest.fixture
-def visit(browser: Any) -> Iterator[Callable[..., Any]]:
-    """Opens a page from its file; whatever the browser complains about fails the test."""
-    complaints: list[str] = []
-    contexts = []
-
-    def opened(path: Path, scheme: str = "light") -> Any:
-        contexts.append(browser.new_context(color_scheme=scheme))
-        page = contexts[-1].new_page()
-        page.on("console", lambda message: complaints.append(f"{message.type} {message.text}"))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("dialog", lambda dialog: (complaints.append(dialog.message), dialog.dismiss()))
-        page.on("request", lambda r: r.url.startswith("http") and complaints.append(r.url))
-        page.goto(path.resolve().as_uri())
-        return page
-
-    yield opened
-    for context in contexts:
-        context.close()
-    assert complaints == []
+pytestmark = pytest.mark.xdist_group("browser")
 
 
 def report(folder: Path, *, earlier: bool = True, **settings: Any) -> Path:
