@@ -6,11 +6,13 @@ MAPS holds density maps, one class each; the first eight are taken. Two pools ar
 15 Angstrom, SNR 0.1, 640 test particles). *balanced*: 80 particles of each class. *picks*: the most
 frequent class 20 times the rarest, 30 % junk, a tenth of the particles there twice. Then `halcmd
 benchmark` starts from 32 random labels and asks six times for 32. What is run goes by groups:
-`leaders` (random, margin, hal, typiclust: ten seeds), `others` (every other strategy of the paper,
-dal, tcm, power-margin: two seeds, no more than a description) and `paper` (random and hal with the
-recipe of Du et al. 2021, 60 epochs, two seeds). Each pool and recipe has a file of results with a
-line for each training; what is there is not run again, so the script can be stopped at any time
-and goes on. --small shows that it runs.
+`leaders` (random, margin, hal, typiclust: ten seeds), `unlabelled` (random, margin and hal where
+the classifier learns from unlabelled particles too, ten seeds), `others` (every other strategy of
+the paper, dal, tcm, power-margin: two seeds, no more than a description) and `paper` (random and
+hal with the recipe of Du et al. 2021, 60 epochs, two seeds). Each pool and recipe has a file of
+results with a line for each training; what is there is not run again, so the script can be stopped
+at any time and goes on. At the end tables of all results are printed; --groups alone prints them
+and runs nothing. --small shows that it runs.
 
 A pool takes some six hours on 2 cores for its leaders; --pools, --groups and --seeds choose.
 """
@@ -19,8 +21,15 @@ import argparse
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+
+from halcmd.benchmarking.experiment import read_results
+from halcmd.benchmarking.learning_curves import Difference
+from halcmd.reports.findings import Findings, findings_of, standings
 
 CLASSES = 8
 POOLS = {
@@ -31,6 +40,7 @@ POOLS = {
         "stress": ["--imbalance", "20", "--junk", "0.3", "--duplicates", "0.1"],
     },
 }
+MEASURES = {"balanced": ("accuracy",), "picks": ("macro_f1", "balanced_accuracy", "rare_recall")}
 LOOP = ["--initial", "32", "--n", "32", "--rounds", "6"]
 
 
@@ -58,13 +68,19 @@ class Group:
 OTHERS = ("entropy", "coreset", "bald", "bgal", "ee-bmal", "vaal", "badge", "dal", "tcm")
 GROUPS = {
     "leaders": Group(("random", "margin", "hal", "typiclust"), 10),
+    "unlabelled": Group(
+        ("random", "margin", "hal"),
+        10,
+        "unlabelled",
+        ("--preset", "low", "--semi-supervised"),
+    ),
     "others": Group((*OTHERS, "power-margin"), 2),
     "paper": Group(("random", "hal"), 2, "paper", ("--preset", "r1a", "--epochs", "60")),
 }
 
 
 def main() -> None:
-    """Run what is not there yet, group by group."""
+    """Run what is not there yet, group by group; then the tables."""
     given = arguments()
     given.folder.mkdir(parents=True, exist_ok=True)
     given.results.mkdir(parents=True, exist_ok=True)
@@ -73,6 +89,9 @@ def main() -> None:
     for name in given.groups:
         for pool in given.pools:
             run(given, pool, GROUPS[name])
+    for pool in given.pools:
+        for recipe in dict.fromkeys(group.recipe for group in GROUPS.values()):
+            show(given.results / results_of(pool, recipe), MEASURES[pool])
 
 
 def arguments() -> argparse.Namespace:
@@ -82,7 +101,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, required=True, help="where to work")
     parser.add_argument("--results", type=Path, help="folder of the results; default: --folder")
     parser.add_argument("--pools", nargs="+", choices=POOLS, default=[*POOLS])
-    parser.add_argument("--groups", nargs="+", choices=GROUPS, default=[*GROUPS])
+    parser.add_argument("--groups", nargs="*", choices=GROUPS, default=[*GROUPS])
     parser.add_argument("--seeds", type=int, help="instead of the groups' own")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--gpu", default="auto", help="as for halcmd")
@@ -116,7 +135,7 @@ def run(given: argparse.Namespace, pool: str, group: Group) -> None:
     """The cells of a group that are missing; the results are brought back whatever happens."""
     data = given.folder / pool
     job = given.folder / f"{pool}_{group.recipe}"
-    kept, own = given.results / f"strategies_{pool}_{group.recipe}.jsonl", job / "results.jsonl"
+    kept, own = given.results / results_of(pool, group.recipe), job / "results.jsonl"
     job.mkdir(exist_ok=True)
     if kept.exists():
         shutil.copy(kept, own)
@@ -124,7 +143,7 @@ def run(given: argparse.Namespace, pool: str, group: Group) -> None:
     words += [*group.options, "--strategies", ",".join(group.strategies)]
     words += ["--initial", "6", "--n", "2", "--rounds", "1"] if given.small else LOOP
     if given.small:
-        words += ["--steps", "2"] if group.recipe == "default" else ["--network", "compact"]
+        words += ["--steps", "2"] if group.recipe != "paper" else ["--network", "compact"]
         words += ["--epochs", "1"] if group.recipe == "paper" else []
     words += ["--seeds", str(given.seeds or group.seeds), *POOLS[pool]["stress"]]
     words += ["--workers", str(given.workers), "--threads", "1", "--gpu", given.gpu, "--resume"]
@@ -133,6 +152,45 @@ def run(given: argparse.Namespace, pool: str, group: Group) -> None:
     finally:
         if own.exists():
             shutil.copy(own, kept)
+
+
+def results_of(pool: str, recipe: str) -> str:
+    """Name of the file of results."""
+    return f"strategies_{pool}_{recipe}.jsonl"
+
+
+def show(path: Path, measures: tuple[str, ...]) -> None:
+    """Print a table for each measure of a file of results, if there is one."""
+    lines = read_results(path).values()
+    if not any(line["round"] for line in lines):
+        return
+    findings = findings_of([*lines])
+    for measure in measures:
+        print(f"\n### {path.name}: {measure}; all labels: {100 * findings.full(measure):.1f}\n")
+        print("\n".join(rows(findings, measure)))
+
+
+def rows(findings: Findings, measure: str) -> Iterator[str]:
+    """A Markdown table: the mean curve of each strategy in percent, and what it means."""
+    means = {f"{labels:,}": number for number, labels in enumerate(findings.labels)}
+    heads = ["strategy", "seeds", *means, "area", "to 95 %", "to 97 %", "area minus random"]
+    yield "| " + " | ".join(heads) + " |"
+    yield "|" + "---|" * len(heads)
+    for each in standings(findings, measure):
+        curves = findings.curves[measure][each.strategy]
+        seeds = int((~np.isnan(curves).any(axis=1)).sum())
+        points = [f"{100 * value:.1f}" for value in findings.mean(measure, each.strategy)]
+        reach = [f"{labels:.0f}" if np.isfinite(labels) else "-" for labels in each.reach[1:3]]
+        cells = [each.strategy, f"{seeds}", *points, f"{100 * each.area:.1f}", *reach]
+        yield "| " + " | ".join([*cells, against_random(each.difference, each.words)]) + " |"
+
+
+def against_random(found: Difference | None, words: str) -> str:
+    """Mean difference of the areas, its interval, and what the test says."""
+    if found is None:
+        return ""
+    low, high = 100 * found.low, 100 * found.high
+    return f"{100 * found.mean:+.1f} ({low:+.1f} to {high:+.1f}): {words}"
 
 
 def halcmd(step: str, *options: str) -> None:

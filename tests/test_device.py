@@ -143,10 +143,36 @@ def test_too_little_memory_is_an_error_that_says_what_to_do():
     assert error.value.hint == "--gpu 1"
 
 
-@pytest.mark.parametrize(("box", "on_cpu", "on_gpu"), [(16, 64, 512), (40, 4, 262), (64, 1, 64)])
+@pytest.mark.parametrize(("box", "on_cpu", "on_gpu"), [(16, 256, 512), (40, 16, 262), (64, 4, 64)])
 def test_batches_are_of_about_as_many_voxels(box, on_cpu, on_gpu):
     found = [forward_batch(box, torch.device(kind)) for kind in ("cpu", "cuda")]
     assert found == [on_cpu, on_gpu]
+
+
+FAULTS = """
+import resource, sys, torch
+from halcmd.compute.device import use
+if sys.argv[1] == "kept":
+    use("cpu", 1)
+for _ in range(3):
+    torch.ones(2**24)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(5):
+    torch.ones(2**24)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def test_freed_memory_is_used_again_without_asking_the_system_for_it():
+    faults = {
+        how: int(
+            subprocess.run(
+                [sys.executable, "-c", FAULTS, how], capture_output=True, text=True, check=True
+            ).stdout.split()[-1]
+        )
+        for how in ("kept", "given back")
+    }
+    assert 10 * faults["kept"] < faults["given back"]
 
 
 @pytest.mark.gpu

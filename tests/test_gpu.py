@@ -15,6 +15,10 @@ from halcmd.networks.classifier import as_input, new_network
 from halcmd.steps.query import query
 from halcmd.strategies.pool import QuerySettings
 from halcmd.tables import read_particles, write_particles
+from halcmd.training import run
+from halcmd.training.objectives import labelled
+from halcmd.training.recipes import Changes, recipe
+from halcmd.transforms import augmentation
 
 pytestmark = [
     pytest.mark.gpu,
@@ -105,6 +109,34 @@ def test_training_on_the_gpu_learns_as_on_the_cpu(simulated, tmp_path):
         found[name] = accuracy(simulated, model, tmp_path / f"Score_{name}", "--gpu", name)
     assert min(found.values()) > 0.8
     assert abs(found["cpu"] - found["0"]) < 0.15
+
+
+@pytest.mark.parametrize("network", ["compact", "hal2021"])
+@pytest.mark.parametrize("precision", ["32", "auto"])
+def test_recorded_steps_are_those_of_single_kernels(network, precision, monkeypatch):
+    classes = np.arange(64) % 4
+    particles = torch.randn(64, 24, 24, 24, generator=torch.Generator().manual_seed(0))
+    device = use("0", 1)
+    change = augmentation("full", box=24, tilt_range=(-60, 60), device=device)
+    made = recipe("default", 64, changes=Changes(network=network, semi_supervised=False))
+    found = []
+    for is_recorded in (True, False):
+        if not is_recorded:
+            monkeypatch.setattr(run, "recorded", lambda module, inputs: module)
+        torch.manual_seed(0)
+        fresh = new_network(network, box=24, n_classes=4)
+        training = run.Run(fresh, made, run.Compute(device, precision, seed=1))
+        objective = labelled(lambda rows: particles[rows], classes, change, balanced=True)
+        for _ in range(6):
+            training.take_step(objective)
+        training.read_loss()
+        found.append(({**training.network.state_dict()}, training.losses[0]))
+    (weights, loss), (plain, plain_loss) = found
+    assert loss == pytest.approx(plain_loss, rel=1e-5 if precision == "32" else 1e-2)
+    if precision == "32":
+        for name, tensor in plain.items():
+            atol = 1e-3 * float(tensor.float().abs().max()) + 1e-6
+            assert torch.allclose(weights[name].float(), tensor.float(), atol=atol), name
 
 
 def test_a_run_that_is_resumed_ends_in_the_same_weights(simulated, tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from halcmd.chance import derive
-from halcmd.compute.device import torch_generator
+from halcmd.compute.device import sent, torch_generator
 from halcmd.networks.classifier import as_input, in_parts
 from halcmd.training.batches import Source, dealt
 from halcmd.training.recipes import Consistency
@@ -45,9 +45,9 @@ def labelled(source: Source, classes: Rows, transform: Transform, *, balanced: b
         recipe, compute = run.recipe, run.compute
         positions, volumes = deal(run.step, recipe.batch, compute.seed)
         draws = torch_generator(compute.device, compute.seed, "augment", run.step)
-        parts = transform(volumes.to(compute.device), draws)
-        logits = in_parts(run.network, parts, group=compute.group).float()
-        wanted = torch.from_numpy(classes[positions]).to(compute.device)
+        parts = transform(sent(volumes, compute.device), draws)
+        logits = run.logits(parts).float()
+        wanted = sent(torch.from_numpy(classes[positions]), compute.device)
         return F.cross_entropy(logits, wanted, label_smoothing=recipe.label_smoothing)
 
     return loss
@@ -90,7 +90,7 @@ def consistent(
         seed = derive(compute.seed, "unlabelled")
         _, volumes = deal(run.step, size, seed)
         draws = torch_generator(compute.device, seed, "augment", run.step)
-        volumes = volumes.to(compute.device)
+        volumes = sent(volumes, compute.device)
         with torch.no_grad():
             changed = torch.cat(weak(volumes, draws))
             answers = compute.group.shared(lambda own: run.average(as_input(own)), changed)

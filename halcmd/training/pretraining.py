@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from halcmd.chance import derive
-from halcmd.compute.device import torch_generator
+from halcmd.compute.device import sent, torch_generator
 from halcmd.console import log
 from halcmd.networks.classifier import Classifier, in_parts
 from halcmd.training.batches import Source, dealt
@@ -164,7 +164,7 @@ def alike(
     def loss(run: Run) -> Tensor:
         size = min(run.recipe.batch, count)
         _, volumes = deal(run.step, size, run.compute.seed)
-        volumes = volumes.to(run.compute.device)
+        volumes = sent(volumes, run.compute.device)
         return agreement(view(run, volumes, 0), view(run, volumes, 1))
 
     return loss

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from halcmd.chance import derive
-from halcmd.compute.device import autocast, own_generators
+from halcmd.compute.device import autocast, own_generators, recorded
 from halcmd.compute.group import Group
 from halcmd.errors import DataError
-from halcmd.networks.classifier import Classifier
+from halcmd.networks.classifier import Classifier, in_parts
 from halcmd.training.recipes import Recipe, learning_rate
 from halcmd.training.validation import negative_log_likelihood
 
@@ -82,6 +82,8 @@ class Run:
             _groups(network, recipe.weight_decay), lr=1.0, fused=True
         )
         self.scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.precision == "16")
+        self._unread: tuple[int, Tensor] | None = None
+        self._replay: Callable[..., Tensor] | None = None
         self.memory: dict[str, Tensor] = {}
         self.step = 0
         self.losses = [0.0, 0.0]  # sum and number since the last look
@@ -101,6 +103,20 @@ class Run:
         is_late = 2 * self.step >= self.recipe.steps
         return is_late and 0 < self.recipe.patience <= self.looks_since_best
 
+    def logits(self, parts: Sequence[Tensor]) -> Tensor:
+        """Logits of a batch in parts, as ``in_parts`` gives them.
+
+        Parameters
+        ----------
+        parts : sequence of Tensor, each of shape (n, z, y, x)
+            Of the same shapes at every step.
+        """
+        if self.compute.device.type == "cpu" or self.compute.group.count > 1:
+            return in_parts(self.network, parts, group=self.compute.group)
+        if self._replay is None:
+            self._replay = recorded(_InParts(self.network), parts)
+        return self._replay(*parts)
+
     def take_step(self, objective: Callable[["Run"], Tensor]) -> None:
         """One step of the optimiser, down the objective: the loss of step ``run.step``."""
         for group in self.optimiser.param_groups:
@@ -117,17 +133,33 @@ class Run:
         self.step += 1
         if self.recipe.average:
             self._move_average(_decay(self.recipe.average, self.step))
-        # Read last: a GPU is asked for the whole step before it is waited for.
-        value = float(loss.detach())
+        # Read a step late: a GPU always has the next step to go on with.
+        self.read_loss()
+        self._unread = (self.step, loss.detach())
+
+    def read_loss(self) -> None:
+        """Wait for the last step whose loss has not been looked at, and note it.
+
+        Raises
+        ------
+        DataError
+            It is not finite.
+        """
+        if self._unread is None:
+            return
+        step, loss = self._unread
+        self._unread = None
+        value = float(loss)
         if not math.isfinite(value):
             raise DataError(
-                f"training came apart: the loss at step {self.step} is {value}",
+                f"training came apart: the loss at step {step} is {value}",
                 hint=f"a smaller --lr than {self.recipe.learning_rate:g}, or --precision 32",
             )
         self.losses = [self.losses[0] + value, self.losses[1] + 1]
 
     def look(self, logits: NDArray[np.float32], classes: Rows) -> None:
         """Note the losses; keep the weights where they are the best so far."""
+        self.read_loss()
         loss, accuracy = math.nan, math.nan
         if len(classes):
             loss = negative_log_likelihood(logits, classes)
@@ -155,6 +187,7 @@ class Run:
 
     def state(self) -> State:
         """All of it, as ``restore`` takes it."""
+        self.read_loss()
         return {
             "network": self.network.state_dict(),
             "average": self.average.state_dict() if self.recipe.average else {},
@@ -177,6 +210,17 @@ class Run:
         self.best = {name: tensor.to(device) for name, tensor in state["best"].items()}
         for name in _NUMBERS:
             setattr(self, name, state[name])
+
+
+class _InParts(nn.Module):
+    """A pass of a batch in parts, as a module."""
+
+    def __init__(self, network: Classifier) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, *parts: Tensor) -> Tensor:
+        return in_parts(self.network, parts)
 
 
 def _decay(wanted: float, step: int) -> float:
