@@ -104,7 +104,12 @@ def test_the_benchmark_of_strategies_keeps_its_results_and_goes_on_where_it_was(
     assert [line[0] for line in told - asked - {("start", 0, 6)}] == ["full"]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines[:-1]))
     shutil.rmtree(tmp_path / "here/picks_default")
-    measured("benchmark_strategies.py", tmp_path, *options)
+    said = measured("benchmark_strategies.py", tmp_path, *options)
+    table = said[said.index("strategies_picks_default.jsonl: rare_recall") :].splitlines()
+    assert [line.split(" | ")[:2] for line in table if line.startswith("| ")] == [
+        ["| strategy", "seeds"],
+        *([f"| {name}", "1"] for name in ("random", "hal", "margin", "typiclust")),
+    ]
     again = [json.loads(line) for line in path.read_text().splitlines()]
     assert [{**line, "seconds": 0} for line in again] == [{**line, "seconds": 0} for line in lines]
 
