@@ -84,7 +84,7 @@ def main() -> None:
     given = arguments()
     given.folder.mkdir(parents=True, exist_ok=True)
     given.results.mkdir(parents=True, exist_ok=True)
-    for pool in given.pools:
+    for pool in given.pools if given.groups else ():
         simulate(given, pool)
     for name in given.groups:
         for pool in given.pools:
@@ -172,8 +172,8 @@ def show(path: Path, measures: tuple[str, ...]) -> None:
 
 def rows(findings: Findings, measure: str) -> Iterator[str]:
     """A Markdown table: the mean curve of each strategy in percent, and what it means."""
-    means = {f"{labels:,}": number for number, labels in enumerate(findings.labels)}
-    heads = ["strategy", "seeds", *means, "area", "to 95 %", "to 97 %", "area minus random"]
+    points = [f"{labels:,}" for labels in findings.labels]
+    heads = ["strategy", "seeds", *points, "area", "to 95 %", "to 97 %", "area minus random"]
     yield "| " + " | ".join(heads) + " |"
     yield "|" + "---|" * len(heads)
     for each in standings(findings, measure):

@@ -55,7 +55,7 @@ for round in $(seq "$rounds"); do
 
     # Learn from the labels, look at every particle.
     halcmd train --i "Label$round/particles.star" "${training[@]}" --o "Train$round/"
-    halcmd score --i "Label$round/particles.star" --model "Train$round/model.safetensors" \
+    halcmd score --i "Train$round/particles.star" --model "Train$round/model.safetensors" \
         --o "Score$round/"
 
     # How good is it? Test particles were never trained on or asked for.

@@ -5,6 +5,7 @@ beam runs along z and the tilt axis along y.
 """
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from math import ceil
 
 import torch
@@ -128,7 +129,7 @@ def turn_and_shift(
     n, device = len(volumes), volumes.device
     choice = torch.randint(len(turns), (n,), generator=generator, device=device)
     shifts = torch.randint(-reach, reach + 1, (n, 3), generator=generator, device=device)
-    taken = torch.tensor(turns, device=device)[choice]
+    taken = _constant(tuple(turns), device)[choice]
     return turned_and_shifted(volumes, turns=taken, shifts=shifts)
 
 
@@ -147,13 +148,20 @@ def turned_and_shifted(
         Voxels along z, y, x, wrapped around.
     """
     box = volumes.shape[-1]
-    signs = torch.tensor(_HALF_TURNS, device=volumes.device)[turns]  # (n, 3)
+    signs = _constant(_HALF_TURNS, volumes.device)[turns]  # (n, 3)
     voxels = torch.arange(box, device=volumes.device) - box // 2
     # Where each voxel of the new box comes from, per axis: (n, 3, box)
     source = (signs[:, :, None] * (voxels - shifts[:, :, None]) + box // 2) % box
     particle = torch.arange(len(volumes), device=volumes.device)[:, None, None, None]
     z, y, x = source[:, 0, :, None, None], source[:, 1, None, :, None], source[:, 2, None, None, :]
     return volumes[particle, z, y, x]
+
+
+@cache
+def _constant(values: tuple[object, ...], device: torch.device) -> torch.Tensor:
+    """Integers on the device; sent once, since a GPU is waited for when numbers are sent to it."""
+    with torch.inference_mode(False):
+        return torch.tensor(values, device=device)
 
 
 def random_rotations(n: int, generator: torch.Generator) -> torch.Tensor:

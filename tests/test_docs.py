@@ -1,6 +1,5 @@
 """The documentation says what the program does: pages are current, commands parse, examples run."""
 
-import csv
 import importlib
 import importlib.util
 import re
@@ -211,21 +210,18 @@ def run(words: list[str]) -> None:
     assert done.exit_code == 0, f"{shlex.join(words)}\n{done.output}"
 
 
-def answer(path: Path, truth: Path, *, with_test: bool = False) -> None:
-    """Fill in the last column of query.csv, as a person would; test particles on demand."""
+def answer(path: Path, table: Path, truth: Path) -> None:
+    """Write the classes of the particles asked for, as the page of the query saves them."""
     known = read_particles([truth])
     label_of = dict(zip(known.ids, known.labels, strict=True))
-    with path.open(newline="") as file:
-        header, *rows = list(csv.reader(file))
-    asked = [row[0] for row in rows]
-    if with_test:
-        pool = read_particles([path.with_name("particles.star")])
-        asked += list(pool.ids[pool.is_test])
-    lines = [f"{name},{label_of[name]}" for name in asked]
-    path.write_text("\n".join([f"{header[0]},{header[-1]}", *lines]) + "\n")
+    asked = read_particles([table.with_name("query.star")])
+    [number] = set(asked.number("halQueryRound"))
+    assert path.name == f"labels_round{number:.0f}_NAME.csv"
+    lines = [f"{name},{label_of[name]}" for name in asked.ids]
+    path.write_text("\n".join(["halParticleId,halLabel", *lines]) + "\n")
 
 
-def run_page(page: Path, folder: Path, *, test_labels: bool) -> int:
+def run_page(page: Path, folder: Path) -> int:
     """Run the halcmd commands of a page one after the other; how many."""
     count = 0
     for script in blocks(page, "bash"):
@@ -234,7 +230,7 @@ def run_page(page: Path, folder: Path, *, test_labels: bool) -> int:
                 continue
             labels = Path(words[words.index("--labels") + 1]) if "--labels" in words else None
             if labels is not None and labels.suffix == ".csv":
-                answer(labels, folder / "Simulate/truth.star", with_test=test_labels)
+                answer(labels, Path(words[words.index("--i") + 1]), folder / "Simulate/truth.star")
             run(words)
             count += 1
     return count
@@ -244,7 +240,7 @@ def run_page(page: Path, folder: Path, *, test_labels: bool) -> int:
 @pytest.mark.xdist_group("pages")
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize(
-    ("page", "expected"), [("README.md", 6), ("docs/demo.md", 9), ("docs/tutorial.md", 12)]
+    ("page", "expected"), [("README.md", 6), ("docs/demo.md", 9), ("docs/tutorial.md", 14)]
 )
 def test_commands_of_a_page_run_one_after_the_other(
     page: str, expected: int, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -259,7 +255,7 @@ def test_commands_of_a_page_run_one_after_the_other(
     if "demo" not in page:
         monkeypatch.setenv("HALCMD_TRAIN_STEPS", "15")
     monkeypatch.setenv("HALCMD_TRAIN_THREADS", "1")
-    assert run_page(ROOT / page, folder, test_labels="tutorial" in page) >= expected
+    assert run_page(ROOT / page, folder) >= expected
     selected = next(folder.glob("Select*/particles.star"))
     assert len(read_particles([selected])) > 0
 

@@ -35,7 +35,7 @@ if [ ! -e Train/model.safetensors ]; then
     "${together[@]}" halcmd train --i "$particles" --init-model Pretrain/model.safetensors \
         --resume --o Train/
 fi
-"${together[@]}" halcmd score --i "$particles" --model Train/model.safetensors --overwrite --o Score/
+"${together[@]}" halcmd score --i Train/particles.star --model Train/model.safetensors --overwrite --o Score/
 
 # Everything else is quick, and one process does it: no srun.
 halcmd query --i Score/particles.star --model Train/model.safetensors --n 32 --o Query/

@@ -9,7 +9,6 @@ from halcmd.cli.options import (
     COORDS,
     CoordsAngpixOption,
     CoordsOption,
-    ParticlesOption,
     microscope,
     one_of,
     pair,
@@ -22,7 +21,16 @@ FORMATS = ("auto", *IMPORTERS)
 
 def extract(
     run: Run,
-    particles: ParticlesOption,
+    particles: Annotated[
+        list[Path],
+        Option(
+            "--particles",
+            "--i",
+            help="Picks: STAR, CSV or any format of docs/picks.md. Repeat for several files.",
+            rich_help_panel="Input",
+            metavar="FILE",
+        ),
+    ],
     box: Annotated[
         int,
         Option(
@@ -137,7 +145,8 @@ def extract(
     apply_origins: Annotated[
         bool,
         Option(
-            help="Subtract the shifts of the input (RELION's sign).", rich_help_panel="Geometry"
+            help="Apply the shifts of the input, with the sign that its program gives them.",
+            rich_help_panel="Geometry",
         ),
     ] = True,
     apply_orientations: Annotated[

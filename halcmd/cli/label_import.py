@@ -24,8 +24,8 @@ def label_import(
     labels: Annotated[
         list[Path] | None,
         Option(
-            help="Labels: STAR, CSV or TSV. Repeat for several files. May be left out with "
-            "--rename.",
+            help="Labels: STAR, CSV, TSV or any format of picks (docs/picks.md). Repeat for "
+            "several files. May be left out with --rename.",
             rich_help_panel="Input",
             metavar="FILE",
         ),

@@ -33,6 +33,15 @@ def query(
         ),
     ] = "hal",
     n: Annotated[int, Option(help="Particles to ask for.", rich_help_panel="Query", min=1)] = 32,
+    split: Annotated[
+        str,
+        Option(
+            help="Ask for particles to learn from, or for test ones to measure on (at random).",
+            rich_help_panel="Query",
+            metavar="pool|test",
+            callback=lambda value: one_of(value, ("pool", "test")),
+        ),
+    ] = "pool",
     preset: Annotated[
         str,
         Option(
@@ -156,7 +165,7 @@ def query(
     classes: Annotated[
         str | None,
         Option(
-            help="Classes that the page offers. Default: those of labels and predictions.",
+            help="Classes that the page offers. Default: those of labels, predictions and maps.",
             rich_help_panel="Hand-off",
             metavar="TEXT,...",
         ),
@@ -207,7 +216,7 @@ def query(
 ) -> Result:
     """Choose the particles to label next.
 
-    halcmd query --i Score/job006/particles.star --strategy hal --n 32 --o Query/job007/
+    halcmd query --i Score/particles.star --model Train/model.safetensors --n 32 --o Query/
     """
     from halcmd.registry import load
     from halcmd.reports.labelling import page_settings
@@ -233,6 +242,7 @@ def query(
         strategy=strategy,
         n=n,
         settings=settings,
+        split=split,
         limits=Limits(max_per_tomogram, min_distance, min_per_class),
         stochastic=stochastic,
         max_candidates=max_candidates,

@@ -70,7 +70,7 @@ def score(
 ) -> Result:
     """Class probabilities, uncertainty and embeddings of every particle.
 
-    halcmd score --i Extract/particles.star --model Train/model.safetensors --o Score/
+    halcmd score --i Train/particles.star --model Train/model.safetensors --o Score/
     """
     from halcmd.inference import Passes
     from halcmd.steps import score as step

@@ -3,6 +3,7 @@
 The only file that knows CUDA.
 """
 
+import gc
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -139,7 +140,7 @@ def recorded(module: nn.Module, inputs: Sequence[Tensor]) -> Callable[..., Tenso
         In the mode in which it will be called, its weights on the GPU. Nothing in it may depend on
         what the tensors hold. Its buffers are as before afterwards.
     inputs : sequence of Tensor
-        All later ones must have these shapes and strides.
+        All later ones must have these shapes.
 
     Returns
     -------
@@ -147,6 +148,7 @@ def recorded(module: nn.Module, inputs: Sequence[Tensor]) -> Callable[..., Tenso
         As the module; the next call overwrites what it gave.
     """
     device = inputs[0].device
+    gc.collect()  # an earlier recording is in a reference cycle, with all the memory of its passes
     buffers = [(buffer, buffer.clone()) for buffer in module.buffers()]
     # Gradients are added up in the stream of the recording, for which torch waits where it must.
     if hasattr(torch.autograd.graph, "set_warn_on_accumulate_grad_stream_mismatch"):
@@ -262,6 +264,8 @@ def _prepare(device: torch.device, threads: int) -> torch.device:
     torch.set_num_threads(threads or default_threads())
     if device.type == "cpu":
         keep_freed_memory()
+    else:
+        torch.cuda.set_device(device)  # recordings are made on the current one
     _use_reproducible_kernels()
     log.info(f"device {describe(device)}, {torch.get_num_threads()} CPU threads")
     return device

@@ -74,6 +74,7 @@ def query(
     strategy: str,
     n: int,
     settings: QuerySettings,
+    split: str = "pool",
     limits: Limits | None = None,
     stochastic: float = 0.0,
     max_candidates: int | None = None,
@@ -103,6 +104,8 @@ def query(
         How many to ask for.
     settings : QuerySettings
         What strategies can be told.
+    split : str
+        ``pool``, or ``test``: particles to measure on, which are drawn at random alone.
     limits : Limits, optional
         What the particles asked for must keep to together.
     stochastic : float
@@ -140,13 +143,17 @@ def query(
         What the strategy needs is not there.
     """
     module = load(STRATEGIES, strategy, "strategy")
+    _check_split(split, strategy)
     check_forms(particles, hand_off)
     answered = np.flatnonzero(particles.is_answered & ~particles.is_test)
     advice = _check_stop(stop_when, len(answered), particles, previous)
     excluded = read_ids(exclude) if exclude is not None else set()
     again = labels_to_ask_again(particles, n, relabel_fraction, excluded)
     n -= len(again)
-    candidates = _candidates(particles, excluded, exclude, max_candidates, seed) if n else _NONE
+    eligible = particles.is_test == (split == "test")
+    candidates = (
+        _candidates(particles, eligible, excluded, exclude, max_candidates, seed) if n else _NONE
+    )
     limits = limits or Limits()
     needs: frozenset[str] = module.NEEDS if n else frozenset()
     if stochastic and not module.RANKS:
@@ -172,8 +179,8 @@ def query(
     _check_answers(particles, pool, strategy, needs)
     with _filler(particles, pool, needs, folder, scored, model, settings, batch) as filled:
         planned(
-            f"strategy {strategy}: {min(n, len(pool)):,} of {len(pool):,} unlabelled particles,"
-            f" {len(answered):,} labelled"
+            f"strategy {strategy}: {min(n, len(pool)):,} of {len(pool):,} unlabelled particles"
+            f" ({split}), {len(answered):,} labelled"
         )
         if n > len(pool):
             log.warning(f"--n {n:,}, but only {len(pool):,} particles are left: all are asked")
@@ -268,11 +275,25 @@ def _check_stop(
     return advice.text
 
 
+def _check_split(split: str, strategy: str) -> None:
+    if split == "test" and strategy != "random":
+        raise OptionError(
+            "test particles are asked for at random, or the accuracy on them means nothing",
+            found=f"--strategy {strategy}",
+            hint="--split test --strategy random",
+        )
+
+
 def _candidates(
-    particles: Particles, ids: Collection[str], exclude: Path | None, most: int | None, seed: int
+    particles: Particles,
+    eligible: NDArray[np.bool_],
+    ids: Collection[str],
+    exclude: Path | None,
+    most: int | None,
+    seed: int,
 ) -> Rows:
-    """Rows that may be asked for."""
-    is_open = ~particles.is_answered & ~particles.is_test
+    """Rows of those eligible that may be asked for."""
+    is_open = eligible & ~particles.is_answered
     if exclude is not None:
         is_excluded = np.array([name in ids for name in particles.ids])
         if not is_excluded.any():
@@ -282,8 +303,8 @@ def _candidates(
     if not len(rows):
         raise NothingToQuery(
             "no particle is left to ask for",
-            found=f"{len(particles):,} rows, each labelled, of the test split or excluded",
-            hint="evaluate, or add picks",
+            found=f"{len(particles):,} rows, each labelled, of the other split or excluded",
+            hint="evaluate, or add picks; --split says whether test particles are asked for",
         )
     if most is None or most >= len(rows):
         return rows

@@ -104,7 +104,7 @@ class Run:
         return is_late and 0 < self.recipe.patience <= self.looks_since_best
 
     def logits(self, parts: Sequence[Tensor]) -> Tensor:
-        """Logits of a batch in parts, as ``in_parts`` gives them.
+        """Logits of a batch in parts, as ``in_parts`` gives them; once a step, in training mode.
 
         Parameters
         ----------
@@ -133,7 +133,7 @@ class Run:
         self.step += 1
         if self.recipe.average:
             self._move_average(_decay(self.recipe.average, self.step))
-        # Read a step late: a GPU always has the next step to go on with.
+        # Read a step late, so that a GPU need not wait for the next step to be thought of.
         self.read_loss()
         self._unread = (self.step, loss.detach())
 

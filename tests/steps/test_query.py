@@ -95,6 +95,19 @@ def test_only_open_rows_of_the_pool_are_asked(tmp_path: Path) -> None:
     }
 
 
+def test_test_particles_are_asked_for_on_request_and_at_random_alone(tmp_path: Path) -> None:
+    result = ask(bare(), tmp_path, split="test")
+    assert {*result.asked} < {*range(ANSWERED, ANSWERED + TEST)}
+    assert len(result.asked) == 8
+    with pytest.raises(OptionError, match="at random") as error:
+        ask(scored(), tmp_path, "margin", split="test")
+    assert error.value.hint == "--split test --strategy random"
+    pool = bare().take(np.flatnonzero(~bare().is_test))
+    with pytest.raises(NothingToQuery) as nothing:
+        ask(pool, tmp_path, split="test")
+    assert "--split" in str(nothing.value.hint)
+
+
 def test_the_table_keeps_its_rows_and_says_what_was_asked(tmp_path: Path) -> None:
     result = ask(scored(), tmp_path, "margin")
     table = read_particles([tmp_path / "particles.star"])
