@@ -152,8 +152,8 @@ def findings_of(lines: Sequence[Mapping[str, Any]]) -> Findings:
     """The curves of the lines of results.jsonl.
 
     A curve begins with the first training, which all strategies of a seed share (``start``).
-    ``rare_recall`` is the mean recall of the third of the classes that has the fewest particles
-    among all that were labelled for full supervision.
+    ``rare_recall`` is the mean recall of the third of the classes that has the fewest particles in
+    the pool of that seed, which full supervision tells.
     """
     seeds = tuple(sorted({line["seed"] for line in lines}))
     names = [line["strategy"] for line in lines]
@@ -162,11 +162,11 @@ def findings_of(lines: Sequence[Mapping[str, Any]]) -> Findings:
     curved = [line for line in lines if line["strategy"] != "full"]
     rounds = sorted({line["round"] for line in curved})
     labels = [[line["labels"] for line in curved if line["round"] == number] for number in rounds]
-    rare = _rare(lines)
+    rare = {seed: _rare(at.get(("full", seed, 0))) for seed in seeds}
 
     def value(measure: str, strategy: str, seed: int, number: int) -> float:
         line = at.get((strategy if number else "start", seed, number))
-        return _value(line, measure, rare)
+        return _value(line, measure, rare[seed])
 
     curves = {
         measure: {
@@ -176,7 +176,9 @@ def findings_of(lines: Sequence[Mapping[str, Any]]) -> Findings:
         for measure in MEASURES
     }
     ceiling = {
-        measure: np.array([_value(at.get(("full", seed, 0)), measure, rare) for seed in seeds])
+        measure: np.array(
+            [_value(at.get(("full", seed, 0)), measure, rare[seed]) for seed in seeds]
+        )
         for measure in MEASURES
     }
     return Findings(
@@ -245,19 +247,18 @@ def _value(line: Mapping[str, Any] | None, measure: str, rare: Sequence[str]) ->
     if line is None:
         return float("nan")
     if measure == "rare_recall":
-        return float(np.mean([line["recall"][name] for name in rare]))
+        return float(np.mean([line["recall"][name] for name in rare])) if rare else float("nan")
     return float(line[measure])
 
 
-def _rare(lines: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The third of the classes with the fewest particles in the pool, junk left out."""
-    counts: dict[str, int] = dict.fromkeys(
-        (name for line in lines for name in line["recall"] if name != "junk"), 0
-    )
-    for line in lines:
-        if line["strategy"] == "full":
-            for name in counts:
-                counts[name] += line["asked"].get(name, 0)
+def _rare(full: Mapping[str, Any] | None) -> list[str]:
+    """The third of the classes with the fewest particles in the pool, junk left out.
+
+    From the line of full supervision; where that is missing, none.
+    """
+    if full is None:
+        return []
+    counts = {name: full["asked"].get(name, 0) for name in full["recall"] if name != "junk"}
     ordered = sorted(counts, key=lambda name: (counts[name], name))
     return ordered[: max(len(ordered) // 3, 1)]
 

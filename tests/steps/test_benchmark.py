@@ -333,14 +333,19 @@ def test_wrong_answers_have_their_share_and_are_other_classes() -> None:
         assert min(others) > 15
 
 
-def test_the_rarest_third_is_that_of_the_pool(undisturbed) -> None:
+def test_the_rarest_third_is_that_of_the_pool_of_the_seed(undisturbed) -> None:
     _, lines = undisturbed
     lines = [line | {"seconds": {"train": 1.0, "query": None}} for line in lines]
     for line in lines:
         if line["strategy"] == "full":
-            line["asked"] = {"apo": 5, "junk": 1, "ribo": 30}
+            rare, common = ("apo", "ribo") if line["seed"] == 0 else ("ribo", "apo")
+            line["asked"] = {rare: 5, "junk": 1, common: 30}
     found = findings_of(lines)
     assert found.labels == (6, 9, 12)
     by_seed = {line["seed"]: line for line in lines if line["strategy"] == "start"}
-    expected = [by_seed[seed]["recall"]["apo"] for seed in (0, 1)]  # junk is no class here
+    expected = [by_seed[s]["recall"][name] for s, name in ((0, "apo"), (1, "ribo"))]  # not junk
     assert found.curves["rare_recall"]["margin"][:, 0].tolist() == expected
+    no_full = [line for line in lines if (line["strategy"], line["seed"]) != ("full", 1)]
+    [known, unknown] = findings_of(no_full).curves["rare_recall"]["margin"][:, 0]
+    assert known == expected[0]
+    assert np.isnan(unknown)
