@@ -11,7 +11,7 @@ from halcmd.particles import new_particles
 
 
 def test_the_distances_are_those_of_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(familiarity, "_AT_ONCE", 7)
+    monkeypatch.setattr(familiarity, "_DISTANCES", 4 * 7)
     rng = np.random.default_rng(0)
     vectors = rng.normal(1.0, 1.0, (50, 8)).astype(np.float16)
     known = np.array([3, 4, 20, 49])
@@ -32,6 +32,18 @@ def test_strangers_are_told_from_new_particles_of_known_classes() -> None:
     rest = np.setdiff1d(np.arange(200), known)
     found = unfamiliarity(vectors, known)
     assert roc_auc_score(is_stranger[rest], found[rest]) > 0.99
+
+
+def test_of_very_many_labelled_particles_some_are_taken_in_any_order(monkeypatch) -> None:
+    monkeypatch.setattr(familiarity, "_MOST_KNOWN", 5)
+    ids = np.array([f"T/{n}" for n in range(40)], dtype=object)
+    columns = {"halParticleId": ids, "halLabel": ["apo"] * 30 + ["unlabelled"] * 10}
+    particles, order = new_particles(columns), np.random.default_rng(2).permutation(40)
+    taken = known_places(particles, np.arange(40))
+    assert len(taken) == 5
+    assert taken.max() < 30
+    again = order[known_places(particles.take(order), np.arange(40))]
+    assert sorted(again) == taken.tolist()
 
 
 def test_one_known_particle_has_nothing_to_compare_itself_with() -> None:

@@ -49,6 +49,7 @@ def repeated(path: Path, count: int) -> Path:
         "halParticleId": [f"TS_01/{row:06d}" for row in range(count)],
         "halImageName": [names[row % 64] for row in range(count)],
         "halContrast": ["bright"] * count,
+        "halLabel": ["abcdef"[row % 6] if row % 2 else "unlabelled" for row in range(count)],
     }
     write_particles(path, new_particles(columns))
     return path
