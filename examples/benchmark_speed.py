@@ -368,15 +368,10 @@ def loader(folder: Path, scale: Scale) -> None:
     for box in scale.boxes:
         held = max(scale.voxels // box**3, 8)
         read = open_boxes(read_particles([particles(folder, box, scale, held)])).read
-        parts = np.split(
-            np.arange(held), np.arange(0, held, forward_batch(box, use(scale.gpu, 0)))[1:]
-        )
+        batch = forward_batch(box, use(scale.gpu, 0))
+        parts = np.split(np.arange(held), np.arange(0, held, batch)[1:])
         ways = [
-            partial(
-                plain_read,
-                folder / f"noise_{box}.mrcs",
-                forward_batch(box, use(scale.gpu, 0)) * box**3 * 4,
-            ),
+            partial(plain_read, folder / f"noise_{box}.mrcs", batch * box**3 * 4),
             *(partial(in_threads, read, parts, count) for count in (1, threads)),
         ]
         speeds = " | ".join(f"{held * box**3 * 4 / best(way) / 1e9:.2f}" for way in ways)
