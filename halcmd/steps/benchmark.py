@@ -131,7 +131,7 @@ def benchmark(
             hint="the same options as before, --overwrite, or another --output folder",
         )
     chains = _chains(experiment, done)
-    total = sum(_rounds(chain) - len(chain.done) for chain in chains)
+    total = sum(_rounds(chain) - len(chain.done) or 1 for chain in chains)
     planned(
         f"{len(protocol.strategies)} strategies, {protocol.seeds} seeds, labels"
         f" {', '.join(f'{n:,}' for n in counts.labels(protocol.rounds))}: {total:,} trainings left"
@@ -233,6 +233,8 @@ def _work(chains: Sequence[_Chain], folder: Path, total: int, workers: int, name
                 elif event.error:
                     failed.append(f"{event.task.name}: {event.error}")
                     log.warning(f"{event.task.name}: {event.error}")
+                elif event.task.done == {0}:  # a first training, made again for others
+                    advance(1)
     return failed
 
 

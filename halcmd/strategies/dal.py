@@ -45,5 +45,5 @@ def select(pool: Pool, n: int, settings: QuerySettings) -> Selection:
         return np.asarray(embeddings(rows))[:, :, None, None, None]
 
     recipe = replace(RECIPES[settings.preset], candidates_per_label=_CANDIDATES_PER_LABEL)
-    plain = replace(pool, features=as_maps, probabilities=None)
-    return hal.select_with(plain, n, replace(settings, lambda_=0.0, discriminator="mlp"), recipe)
+    plain, dense = replace(pool, features=as_maps), replace(settings, discriminator="mlp")
+    return hal.select_with(plain, n, dense, recipe, np.zeros(len(pool)))

@@ -3,7 +3,10 @@
 Du et al. 2021, Bioinformatics, btab123, equation 5: ``score = D(unlabelled | maps) + lambda * H``
 with D a discriminator between labelled and unlabelled particles and H the entropy of the class
 probabilities. The query is taken in subsets, the discriminator retrained between them.
+Beyond the paper, the discriminator alone fills the first half of the subsets.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,8 +16,10 @@ from scipy.stats import rankdata
 from halcmd.chance import generator
 from halcmd.compute.device import torch_generator
 from halcmd.console import Advance, log, progress
+from halcmd.errors import OptionError
 from halcmd.networks.discriminator import RECIPES, Discriminator, Recipe, standardise
 from halcmd.strategies.entropy import entropy
+from halcmd.strategies.options import options_of, own
 from halcmd.strategies.pool import Floats, Pool, QuerySettings, ReadMaps, Rows, Selection
 from halcmd.strategies.sides import Fit, Sides, fit, unlabelled_probability
 
@@ -25,6 +30,20 @@ _ONE_IN = 5  # labelled particles are kept aside to check the discriminator with
 _LEAST_HELD_OUT = 2  # below, an AUC says nothing: training is short instead
 _CHUNK_BYTES = 64 * 2**20
 _SAMPLE_BYTES = 256 * 2**20  # of each side, to learn from
+
+
+@dataclass(frozen=True)
+class Options:
+    """Parameters.
+
+    ``explore`` is not the paper's. A class without any label, which the classifier takes for
+    another without doubt, has no entropy and is never asked for; examples/benchmark_strategies.py
+    compares 0, 0.25 and 0.5.
+    """
+
+    explore: float = own(
+        0.5, "share of the subsets that the discriminator alone fills; default preset", high=1.0
+    )
 
 
 def select(pool: Pool, n: int, settings: QuerySettings) -> Selection:
@@ -46,18 +65,41 @@ def select(pool: Pool, n: int, settings: QuerySettings) -> Selection:
         subset, of the others that of the last subset. Column ``halUnlabelledProbability`` holds D.
         Both are NaN for candidates that cannot be chosen whatever D says. ``halQuerySubset`` counts
         from 1 and is NaN for those not chosen.
+
+    Raises
+    ------
+    OptionError
+        ``explore`` with a preset that stands for the paper or its program.
     """
-    return select_with(pool, n, settings, RECIPES[settings.preset])
+    explore = options_of(settings.options, Options).explore
+    if settings.preset != "default":
+        if explore != Options().explore:
+            raise OptionError(
+                "--option explore goes with --preset default",
+                found=f"--preset {settings.preset}, where the discriminator fills none alone",
+            )
+        explore = 0.0
+    assert pool.probabilities is not None
+    entropies = normalised_entropy(pool.probabilities, settings.entropy_norm)
+    uncertainty = settings.lambda_ * entropies
+    return select_with(pool, n, settings, RECIPES[settings.preset], uncertainty, explore)
 
 
-def select_with(pool: Pool, n: int, settings: QuerySettings, recipe: Recipe) -> Selection:
-    """As ``select``, with a discriminator of this recipe; without ``probabilities``, by D alone."""
+def select_with(
+    pool: Pool,
+    n: int,
+    settings: QuerySettings,
+    recipe: Recipe,
+    uncertainty: Floats,
+    explore: float = 0.0,
+) -> Selection:
+    """The largest D + uncertainty, taken in subsets; of the first ``explore`` of them, by D alone.
+
+    ``uncertainty`` has shape (n_candidates,); ``recipe`` is the discriminator's.
+    """
     assert pool.features is not None
-    uncertainty = np.zeros(len(pool))
-    if pool.probabilities is not None:
-        entropies = normalised_entropy(pool.probabilities, settings.entropy_norm)
-        uncertainty = settings.lambda_ * entropies
     sizes = subset_sizes(min(n, len(pool)), settings.subsets)
+    exploring = int(explore * len(sizes))
     score, novelty, subset = np.full((3, len(pool)), np.nan)
     columns = {"halUnlabelledProbability": novelty, "halQuerySubset": subset}
     taken: Rows = np.empty(0, dtype=np.intp)
@@ -69,10 +111,11 @@ def select_with(pool: Pool, n: int, settings: QuerySettings, recipe: Recipe) -> 
             wanted = int(end) - len(taken)  # makes up for what limits left open before
             drawn = _drawn(pool, recipe, taken, number, least=wanted)
             judge.learn(taken, drawn, number)
+            unsure = uncertainty if number >= exploring else np.zeros(len(pool))
             if not (pool.limits or pool.power):
-                drawn = drawn[could_be_chosen(uncertainty[drawn], wanted)]
+                drawn = drawn[could_be_chosen(unsure[drawn], wanted)]
             novelty[drawn] = judge.probability(drawn, advance)
-            score[drawn] = novelty[drawn] + uncertainty[drawn]
+            score[drawn] = novelty[drawn] + unsure[drawn]
             ranked = np.full(len(pool), -np.inf)
             ranked[drawn] = score[drawn]
             chosen = pool.best(ranked, wanted, taken=taken, total=sum(sizes))

@@ -1,6 +1,7 @@
 """HAL: its score, its subsets, its discriminator, and its limits in terms of simpler strategies."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from halcmd.strategies.pool import Pool, QuerySettings
 
 MakePool = Callable[..., Pool]
 pytestmark = pytest.mark.usefixtures("short_training")
+PLAIN = hal.Options(explore=0.0)  # the paper's: D + lambda H in each subset
 
 
 @pytest.mark.parametrize(
@@ -32,7 +34,7 @@ def test_subsets_are_even_and_never_empty(n: int, subsets: int, sizes: list[int]
 
 def test_the_score_is_discriminator_plus_lambda_entropy(make_pool: MakePool) -> None:
     pool = make_pool()
-    selection = hal.select(pool, 8, QuerySettings(subsets=2, lambda_=0.7))
+    selection = hal.select(pool, 8, QuerySettings(subsets=2, lambda_=0.7, options=PLAIN))
     novelty = selection.columns["halUnlabelledProbability"]
     known = np.isfinite(novelty)
     expected = novelty + 0.7 * entropy.entropy(pool.probabilities)
@@ -48,7 +50,7 @@ def test_lambda_zero_ranks_by_the_discriminator_alone(make_pool: MakePool) -> No
 
 def test_a_huge_lambda_is_entropy_sampling(make_pool: MakePool) -> None:
     pool = make_pool()
-    by_hal = hal.select(pool, 20, QuerySettings(lambda_=1e6)).chosen
+    by_hal = hal.select(pool, 20, QuerySettings(lambda_=1e6, options=PLAIN)).chosen
     by_entropy = entropy.select(pool, 20, QuerySettings()).chosen
     np.testing.assert_array_equal(by_hal, by_entropy)
 
@@ -60,8 +62,46 @@ def test_one_subset_is_one_pass_of_scoring(
     whole = hal.select(pool, 12, QuerySettings(subsets=1))
     best = np.argsort(-np.nan_to_num(whole.score, nan=-1.0))[:12]
     np.testing.assert_array_equal(whole.chosen, best)
-    first = hal.select(pool, 12, QuerySettings(subsets=3)).chosen[:4]
+    first = hal.select(pool, 12, QuerySettings(subsets=3, options=PLAIN)).chosen[:4]
     np.testing.assert_array_equal(first, best[:4])  # later subsets know more
+
+
+@pytest.mark.parametrize(
+    ("subsets", "explore", "alone"),
+    [(4, 0.5, 2), (4, 0.25, 1), (3, 0.5, 1), (1, 0.5, 0), (2, 1.0, 2), (4, 0.0, 0)],
+)
+def test_the_discriminator_alone_fills_the_first_subsets(
+    make_pool: MakePool, subsets: int, explore: float, alone: int
+) -> None:
+    pool, settings = make_pool(), QuerySettings(subsets=subsets, lambda_=0.7)
+    found = hal.select(pool, 12, replace(settings, options=hal.Options(explore=explore)))
+    unsure = 0.7 * entropy.entropy(pool.probabilities)[found.chosen]
+    novelty = found.columns["halUnlabelledProbability"][found.chosen]
+    by_both = found.columns["halQuerySubset"][found.chosen] > alone
+    np.testing.assert_allclose(found.score[found.chosen], novelty + unsure * by_both)
+    bare = hal.select(pool, 12, replace(settings, lambda_=0.0)).chosen
+    first = 12 // subsets * alone
+    np.testing.assert_array_equal(found.chosen[:first], bare[:first])
+
+
+def test_half_is_explored_unless_the_query_is_to_be_as_published(make_pool: MakePool) -> None:
+    pool = make_pool()
+    chosen = {
+        (preset, options): hal.select(pool, 12, QuerySettings(preset=preset, options=options))
+        for preset in PRESETS
+        for options in (None, hal.Options(), PLAIN)
+        if options != PLAIN or preset == "default"
+    }
+    usual = chosen["default", None].chosen.tolist()
+    assert chosen["default", hal.Options(explore=0.5)].chosen.tolist() == usual
+    assert chosen["default", PLAIN].chosen.tolist() != usual
+    for preset in ("paper", "code"):
+        found = chosen[preset, hal.Options()]
+        unsure = entropy.entropy(pool.probabilities)[found.chosen]
+        novelty = found.columns["halUnlabelledProbability"][found.chosen]
+        np.testing.assert_allclose(found.score[found.chosen], novelty + unsure)
+        with pytest.raises(OptionError, match="explore"):
+            hal.select(pool, 12, QuerySettings(preset=preset, options=PLAIN))
 
 
 def test_the_discriminator_learns_what_was_just_chosen(make_pool: MakePool) -> None:
@@ -79,7 +119,7 @@ def test_leaving_out_hopeless_candidates_changes_nothing(
     make_pool: MakePool, monkeypatch: pytest.MonkeyPatch, norm: str, subsets: int
 ) -> None:
     pool = make_pool(classes=12)
-    settings = QuerySettings(subsets=subsets, lambda_=3.0, entropy_norm=norm)
+    settings = QuerySettings(subsets=subsets, lambda_=3.0, entropy_norm=norm, options=PLAIN)
     pruned = hal.select(pool, 12, settings)
     everyone = lambda uncertainty, n: np.ones(len(uncertainty), dtype=bool)  # noqa: E731
     monkeypatch.setattr(hal, "could_be_chosen", everyone)

@@ -72,6 +72,27 @@ def test_hal_and_its_ancestor_ask_for_the_cluster_that_no_label_covers(strategy)
     assert shares(in_subsets, left)[2] > 0.5  # less and less: it is covered more and more
 
 
+def test_hal_finds_a_class_that_the_classifier_takes_for_another_without_doubt() -> None:
+    sure, torn, unknown = 300, 100, 20
+    left = [sure, torn, unknown]
+    centres = 2.0 * np.eye(3, 8)
+    centres[1] = centres[0]  # what is doubtful looks like what is labelled
+    vectors = np.concatenate([groups([60, 0, 0], centres), groups(left, centres)])
+    rows = np.repeat([[0.99, 0.01], [0.5, 0.5], [0.99, 0.01]], left, axis=0)
+    pool = planted(
+        60 + sum(left),
+        60,
+        probabilities=rows,
+        features=lambda wanted: vectors[wanted].reshape(-1, 1, 2, 2, 2),
+    )
+    # with lambda = 3, doubt is worth more than anything that the discriminator can say
+    as_published = QuerySettings(lambda_=3.0, options=hal.Options(explore=0.0))
+    assert shares(hal.select(pool, 16, as_published).chosen, left)[2] == 0.0
+    usual = shares(hal.select(pool, 16, QuerySettings(lambda_=3.0)).chosen, left)
+    assert usual[2] > 0.25  # of the half that is explored, more than half
+    assert usual[1] >= 0.5
+
+
 def test_margin_asks_for_the_boundary() -> None:
     place = np.linspace(-4, 4, 201)
     first = 1 / (1 + np.exp(-3 * place))

@@ -1,8 +1,11 @@
 """A strategy with settings of its own in one word."""
 
+from dataclasses import replace
+
 import pytest
 
 from halcmd.errors import OptionError
+from halcmd.strategies import hal
 from halcmd.strategies.bald import Options
 from halcmd.strategies.pool import QuerySettings
 from halcmd.strategies.variants import variant
@@ -11,7 +14,7 @@ USUAL = QuerySettings(preset="paper", subsets=4)
 
 
 def test_what_is_not_said_stays() -> None:
-    assert variant("hal", USUAL) == ("hal", USUAL)
+    assert variant("hal", USUAL) == ("hal", replace(USUAL, options=hal.Options()))
     assert variant("margin", USUAL) == ("margin", USUAL)
     name, found = variant("hal:lambda=0:subsets=1", USUAL)
     assert name == "hal"
@@ -29,6 +32,8 @@ def test_a_strategys_own_parameters() -> None:
     assert variant("bald:samples=20:acquisition=entropy", USUAL)[1].options == Options(
         acquisition="entropy", samples=20
     )
+    explored = variant("hal:explore=0.25:subsets=8", USUAL)[1]
+    assert (explored.options, explored.subsets) == (hal.Options(explore=0.25), 8)
 
 
 @pytest.mark.parametrize(
