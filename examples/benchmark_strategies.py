@@ -6,15 +6,16 @@ MAPS holds density maps, one class each; the first eight are taken. Two pools ar
 15 Angstrom, SNR 0.1, 640 test particles). *balanced*: 80 particles of each class. *picks*: the most
 frequent class 20 times the rarest, 30 % junk, a tenth of the particles there twice. Then `halcmd
 benchmark` starts from 32 random labels and asks six times for 32. What is run goes by groups:
-`leaders` (random, margin, hal, typiclust: ten seeds), `unlabelled` (random, margin and hal where
-the classifier learns from unlabelled particles too, ten seeds), `others` (every other strategy of
-the paper, dal, tcm, power-margin: two seeds, no more than a description) and `paper` (random and
-hal with the recipe of Du et al. 2021, 60 epochs, two seeds). Each pool and recipe has a file of
-results with a line for each training; what is there is not run again, so the script can be stopped
-at any time and goes on. At the end tables of all results are printed; --groups alone prints them
-and runs nothing. --small shows that it runs.
+`leaders` (random, hal, margin, badge: ten seeds), `explore` (hal with other shares of the query
+left to the discriminator, ten seeds), `others` (every other strategy of the paper, dal, tcm,
+typiclust, power-margin: two seeds, no more than a description), `unlabelled` (random and hal on the
+even pool where the classifier learns from unlabelled particles too, ten seeds, two rounds) and
+`paper` (random and hal with the recipe of Du et al. 2021, 60 epochs, two seeds). Each pool and
+recipe has a file of results with a line for each training; what is there is not run again, so the
+script can be stopped at any time and goes on. At the end tables of all results are printed;
+--groups alone prints them and runs nothing. --small shows that it runs.
 
-A pool takes some six hours on 2 cores for its leaders; --pools, --groups and --seeds choose.
+The leaders take some six hours a pool on 2 cores; --pools, --groups and --seeds choose.
 """
 
 import argparse
@@ -41,7 +42,7 @@ POOLS = {
     },
 }
 MEASURES = {"balanced": ("accuracy",), "picks": ("macro_f1", "balanced_accuracy", "rare_recall")}
-LOOP = ["--initial", "32", "--n", "32", "--rounds", "6"]
+LOOP = ["--initial", "32", "--n", "32"]
 
 
 @dataclass(frozen=True)
@@ -57,24 +58,34 @@ class Group:
         Names the file of results.
     options : tuple of str
         Further ones of ``halcmd benchmark``.
+    rounds : int
+        How often is asked.
+    pools : tuple of str
+        Where it is run.
     """
 
     strategies: tuple[str, ...]
     seeds: int
     recipe: str = "default"
     options: tuple[str, ...] = ("--preset", "low")
+    rounds: int = 6
+    pools: tuple[str, ...] = ("balanced", "picks")
 
 
-OTHERS = ("entropy", "coreset", "bald", "bgal", "ee-bmal", "vaal", "badge", "dal", "tcm")
+OTHERS = ("entropy", "coreset", "typiclust", "tcm", "power-margin", "dal")
+SLOW = ("bald", "ee-bmal", "vaal", "bgal")
 GROUPS = {
-    "leaders": Group(("random", "margin", "hal", "typiclust"), 10),
+    "leaders": Group(("random", "hal", "margin", "badge"), 10),
+    "explore": Group(("hal:explore=0", "hal:explore=0.25"), 10),
+    "others": Group((*OTHERS, *SLOW), 2),
     "unlabelled": Group(
-        ("random", "margin", "hal"),
+        ("random", "hal"),
         10,
         "unlabelled",
         ("--preset", "low", "--semi-supervised"),
+        rounds=2,
+        pools=("balanced",),
     ),
-    "others": Group((*OTHERS, "power-margin"), 2),
     "paper": Group(("random", "hal"), 2, "paper", ("--preset", "r1a", "--epochs", "60")),
 }
 
@@ -87,7 +98,7 @@ def main() -> None:
     for pool in given.pools if given.groups else ():
         simulate(given, pool)
     for name in given.groups:
-        for pool in given.pools:
+        for pool in [pool for pool in given.pools if pool in GROUPS[name].pools]:
             run(given, pool, GROUPS[name])
     for pool in given.pools:
         for recipe in dict.fromkeys(group.recipe for group in GROUPS.values()):
@@ -142,6 +153,7 @@ def run(given: argparse.Namespace, pool: str, group: Group) -> None:
     words = ["--i", str(data / "particles.star"), "--truth", str(data / "truth.star")]
     words += [*group.options, "--strategies", ",".join(group.strategies)]
     words += ["--initial", "6", "--n", "2", "--rounds", "1"] if given.small else LOOP
+    words += [] if given.small else ["--rounds", f"{group.rounds}"]
     if given.small:
         words += ["--steps", "2"] if group.recipe != "paper" else ["--network", "compact"]
         words += ["--epochs", "1"] if group.recipe == "paper" else []

@@ -99,7 +99,7 @@ def test_the_benchmark_of_strategies_keeps_its_results_and_goes_on_where_it_was(
     [path] = (tmp_path / "kept").iterdir()
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     told = {(line["strategy"], line["round"], line["labels"]) for line in lines}
-    asked = {(name, 1, 8) for name in ("random", "margin", "hal", "typiclust")}
+    asked = {(name, 1, 8) for name in ("random", "hal", "margin", "badge")}
     assert asked | {("start", 0, 6)} <= told
     assert [line[0] for line in told - asked - {("start", 0, 6)}] == ["full"]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines[:-1]))
@@ -108,7 +108,7 @@ def test_the_benchmark_of_strategies_keeps_its_results_and_goes_on_where_it_was(
     table = said[said.index("strategies_picks_default.jsonl: rare_recall") :].splitlines()
     assert [line.split(" | ")[:2] for line in table if line.startswith("| ")] == [
         ["| strategy", "seeds"],
-        *([f"| {name}", "1"] for name in ("random", "hal", "margin", "typiclust")),
+        *([f"| {name}", "1"] for name in ("random", "badge", "hal", "margin")),
     ]
     again = [json.loads(line) for line in path.read_text().splitlines()]
     assert [{**line, "seconds": 0} for line in again] == [{**line, "seconds": 0} for line in lines]
