@@ -185,15 +185,15 @@ def show(path: Path, measures: tuple[str, ...]) -> None:
 def rows(findings: Findings, measure: str) -> Iterator[str]:
     """A Markdown table: the mean curve of each strategy in percent, and what it means."""
     points = [f"{labels:,}" for labels in findings.labels]
-    heads = ["strategy", "seeds", *points, "area", "to 95 %", "to 97 %", "area minus random"]
+    heads = ["strategy", "seeds", *points, "area", "to 95 %", "to 97 %", "fewer"]
+    heads += ["area minus random"]
     yield "| " + " | ".join(heads) + " |"
     yield "|" + "---|" * len(heads)
     for each in standings(findings, measure):
-        curves = findings.curves[measure][each.strategy]
-        seeds = int((~np.isnan(curves).any(axis=1)).sum())
         points = [f"{100 * value:.1f}" for value in findings.mean(measure, each.strategy)]
         reach = [f"{labels:.0f}" if np.isfinite(labels) else "-" for labels in each.reach[1:3]]
-        cells = [each.strategy, f"{seeds}", *points, f"{100 * each.area:.1f}", *reach]
+        cells = [each.strategy, f"{each.seeds}", *points, f"{100 * each.area:.1f}", *reach]
+        cells.append(str(each.efficiency))
         yield "| " + " | ".join([*cells, against_random(each.difference, each.words)]) + " |"
 
 
@@ -201,8 +201,9 @@ def against_random(found: Difference | None, words: str) -> str:
     """Mean difference of the areas, its interval, and what the test says."""
     if found is None:
         return ""
-    low, high = 100 * found.low, 100 * found.high
-    return f"{100 * found.mean:+.1f} ({low:+.1f} to {high:+.1f}): {words}"
+    if np.isnan(found.low):
+        return f"{100 * found.mean:+.1f}: {words}"
+    return f"{100 * found.mean:+.1f} ({100 * found.low:+.1f} to {100 * found.high:+.1f}): {words}"
 
 
 def halcmd(step: str, *options: str) -> None:

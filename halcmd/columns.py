@@ -142,6 +142,27 @@ COLUMNS: dict[str, Column] = {
     "halTomogramNumber": Column(
         "query (for ArtiaX)", "integer", "", "Stands for halTomogram where texts are lost.", "0"
     ),
+    "halResamples": Column(
+        "evaluate",
+        "integer",
+        "",
+        "In evaluation.star: how many bootstrap resamples the intervals are of; 0 = no intervals.",
+        "0",
+    ),
+    "halMostWrong": Column(
+        "evaluate",
+        "number",
+        "",
+        "In evaluation.star: share that may still be wrong where no error was seen, 3 / halCount.",
+        "nan",
+    ),
+    "halConfusionRank": Column(
+        "evaluate",
+        "integer",
+        "",
+        "In evaluation.star: place of the kind of error, from 1, the most frequent first.",
+        "0",
+    ),
 }
 
 PATTERNS: dict[str, Column] = {

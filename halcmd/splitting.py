@@ -11,7 +11,13 @@ BY = ("tomogram", "region", "particle")
 
 
 def split_test(
-    particles: Particles, *, fraction: float, by: str, seed: int, gap: float = 0.0
+    particles: Particles,
+    *,
+    fraction: float,
+    by: str,
+    seed: int,
+    gap: float = 0.0,
+    silent: bool = False,
 ) -> Particles:
     """The table with halSplit set; as it is where ``fraction`` is 0.
 
@@ -29,6 +35,8 @@ def split_test(
     gap : float
         Angstrom between test and pool for ``region``: rows in it are pool, but the step that trains
         leaves out what is closer than half a box to a test row.
+    silent : bool
+        Do not say how many there are.
 
     Raises
     ------
@@ -43,7 +51,8 @@ def split_test(
         is_test = _by_region(particles, fraction, seed, gap)
     else:
         is_test = _by_particle(particles, fraction, seed)
-    log.info(f"test: {is_test.sum():,} of {len(particles):,} particles, by {by}")
+    if not silent:
+        log.info(f"test: {is_test.sum():,} of {len(particles):,} particles, by {by}")
     return particles.with_columns({"halSplit": np.where(is_test, "test", "pool")})
 
 

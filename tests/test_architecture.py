@@ -205,4 +205,5 @@ def test_steps_and_cli_have_the_same_commands() -> None:
     steps = {path.stem for path in (ROOT / "halcmd/steps").glob("*.py")}
     commands = {path.stem for path in (ROOT / "halcmd/cli").glob("*.py")}
     assert commands - steps == {"app", "config", "job", "options", "run"}
-    assert steps - commands == set()
+    parts = {name for name in steps for command in commands if name.startswith(f"{command}_")}
+    assert steps - commands - parts == set()  # a part of a step is named after it

@@ -70,11 +70,16 @@ def test_differences_of_pairs_are_wilcoxons() -> None:
 
 def test_few_pairs_prove_nothing() -> None:
     found = difference(np.arange(5) + 1.0, np.zeros(5))
-    assert np.isnan(found.p)
+    assert np.isnan([found.p, found.low, found.high]).all()
     assert in_words(found, found.p) == "cannot be told from 5 seeds"
     assert difference(np.array([np.nan, 1.0]), np.zeros(2)).pairs == 1
-    assert np.isnan(difference(np.zeros(8), np.zeros(8)).p)
     assert difference(np.full(2, np.nan), np.zeros(2)).pairs == 0
+
+
+def test_where_all_pairs_are_equal_there_is_no_difference() -> None:
+    found = difference(np.ones(8), np.ones(8))
+    assert (found.mean, found.low, found.high, found.p) == (0.0, 0.0, 0.0, 1.0)
+    assert in_words(found, found.p) == "no significant difference"
 
 
 def by_enumeration(differences: np.ndarray) -> float:

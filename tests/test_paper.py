@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +48,11 @@ def line(strategy: str, seed: int, number: int, labels: int, value: float) -> di
     }
 
 
-def made_by_hand(job: Path, start: int = 54) -> None:
-    """Two rounds of 32 labels in a pool of 1,800, ten seeds."""
+def made_by_hand(job: Path, start: int = 54, *, left_out: Collection[str] = ()) -> None:
+    """Two rounds of 32 labels in a pool of 1,800, ten seeds.
+
+    ``left_out`` names strategies; ``"random 9"`` is the last round of random in seed 9.
+    """
     own = np.random.default_rng(0).normal(0, 0.03, (len(ENDS), 10))
     lines = []
     for seed in SEEDS:
@@ -58,17 +62,31 @@ def made_by_hand(job: Path, start: int = 54) -> None:
             value = end + NOISE[seed] + own[place, seed] * (name in OWN_NOISE)
             lines.append(line(name, seed, 1, start + 32, value - 0.1))
             lines.append(line(name, seed, 2, start + 64, value))
+            if f"{name} {seed}" in left_out:
+                del lines[-1]
+    lines = [each for each in lines if each["strategy"] not in left_out]
     job.mkdir(parents=True)
     (job / "results.jsonl").write_text("".join(json.dumps(each) + "\n" for each in lines))
 
 
+def of_no_table(job: Path) -> None:
+    """A strategy that no table wants, beside full supervision."""
+    made_by_hand(job, left_out=[name for name in ENDS if name != "random"])
+    path = job / "results.jsonl"
+    path.write_text(path.read_text().replace('"random"', '"typiclust"'))
+
+
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with results of r1a and r1b, and all tables of them."""
+    """A folder with results of r1a and r1b, a few of other data sets, and all tables of them."""
     folder = tmp_path_factory.mktemp("paper")
-    for name in ("r1a", "r1b"):
-        made_by_hand(folder / name / "Benchmark")
+    made_by_hand(folder / "r1a/Benchmark")
+    made_by_hand(folder / "r1b/Benchmark", left_out=["random 9"])
     made_by_hand(folder / "r1a/Benchmark_initial_0.01", start=18)
+    made_by_hand(folder / "r1a/Benchmark_initial_0.02", start=36, left_out=["full"])
+    made_by_hand(folder / "s1/Benchmark", left_out=ENDS)  # start and full alone
+    made_by_hand(folder / "s2/Benchmark", left_out=["start", *ENDS])
+    of_no_table(folder / "r2/Benchmark")
     for script in SCRIPTS:
         said = run(script, folder, "--table")
         assert said.splitlines()[0] == str(folder / f"{script}.md")
@@ -76,11 +94,26 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(script: str, folder: Path, *options: str) -> str:
+Done = subprocess.CompletedProcess[str]
+
+
+def ran(script: str, folder: Path, *options: str, cwd: Path | None = None) -> Done:
     command = [sys.executable, str(PAPER / f"{script}.py"), "--folder", str(folder), *options]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
+
+
+def run(script: str, folder: Path, *options: str) -> str:
+    done = ran(script, folder, *options)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def refused(script: str, folder: Path, *options: str, cwd: Path | None = None) -> str:
+    """What it says where it ends with an error."""
+    done = ran(script, folder, *options, cwd=cwd)
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    return done.stderr
 
 
 def rows(folder: Path, table: str) -> dict[tuple[str, str], dict[str, str]]:
@@ -106,8 +139,19 @@ def test_table_1_has_every_method_that_is_there_beside_the_papers_number(tables:
     assert found["r1a", "hal"]["halInWords"] == "none"
     page = (tables / "table1.md").read_text()
     cell = f"88.0 ± {100 * np.std(NOISE, ddof=1):.1f} (10)"
-    assert f"| bgal | {cell} | {cell} |" in page  # as the paper has it
+    assert f"| bgal | {cell} | {cell} | 3.0 |" in page  # as the paper has it
     assert "| 82.18 | -2.0 (-2.0 to -2.0) | worse |" in page
+
+
+def test_table_1_ranks_methods_over_data_sets(tables: Path) -> None:
+    found = rows(tables, "table1")
+    ranks = {name: found["r1a", name]["halMeanRank"] for name in ("bgal", "random", "all labels")}
+    assert ranks == {"bgal": "3", "random": "4", "all labels": "nan"}
+    assert {found["r1b", name]["halMeanRank"] for name in ("hal", "entropy")} == {"1", "2"}
+    p = stats.friedmanchisquare([1, 1], [2, 2], [3, 3], [4, 4]).pvalue
+    page = (tables / "table1.md").read_text()
+    assert f"Friedman's test: p = {p:.2g}" in page
+    assert "more than 3.3 apart (Nemenyi)" in page  # Demsar 2006: 2.569 sqrt(4 * 5 / (6 * 2))
 
 
 def test_differences_are_wilcoxons_with_holms_correction(tables: Path) -> None:
@@ -168,32 +212,98 @@ def test_table_5_reaches_from_the_discriminator_alone_to_entropy_alone(tables: P
 def test_figure_5_has_each_point(tables: Path) -> None:
     star = read_star(tables / "figure5.star").table("figure5")
     assert star is not None
-    assert len(star) == 2 * 4 * 3
-    points = zip(star.column("halMethod"), star.column("halLabels"), strict=True)
-    at = dict(zip(points, star.column("halAccuracy"), strict=True))
-    assert [at["hal", labels] for labels in ("54", "86", "118")] == ["0.5000", "0.8000", "0.9000"]
+    assert len(star) == 2 * (4 * 3 + 1)
+    names = [star.column(label) for label in ("halDataSet", "halMethod", "halLabels")]
+    at = dict(zip(zip(*names, strict=True), star.column("halAccuracy"), strict=True))
+    hal = [at["r1a", "hal", labels] for labels in ("54", "86", "118")]
+    assert hal == ["0.5000", "0.8000", "0.9000"]
+    assert at["r1a", "all labels", "1800"] == "0.9500"
+    whole = 0.5 + NOISE[:9].mean()  # the seed that lacks its end counts nowhere on the curve
+    assert at["r1b", "random", "54"] == f"{whole:.4f}"
+    assert f"| random | {100 * whole:.1f} |" in (tables / "figure5.md").read_text()
     page = (tables / "figure5.md").read_text()
     assert "| hal | 50.0 | 80.0 | 90.0 |" in page
     assert "All labels: 95.0. Du et al. at the end: full 87.24, hal 85.48, bgal 82.18." in page
 
 
 def test_nothing_is_run_where_only_the_table_is_wanted(tables: Path, tmp_path: Path) -> None:
-    assert {path.name for path in (tables / "r1a").iterdir()} == {
-        "Benchmark",
-        "Benchmark_initial_0.01",
-    }
-    command = [sys.executable, str(PAPER / "table1.py"), "--folder", str(tmp_path), "--table"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode != 0
-    assert "no results yet" in done.stderr
+    names = {"Benchmark", "Benchmark_initial_0.01", "Benchmark_initial_0.02"}
+    assert {path.name for path in (tables / "r1a").iterdir()} == names
+    assert "no results yet" in refused("table1", tmp_path, "--table")
     assert [*tmp_path.iterdir()] == []
 
 
+def test_data_sets_without_anything_of_a_table_are_left_out(tables: Path) -> None:
+    for script in SCRIPTS:
+        assert {name for name, _ in rows(tables, script)} == {"r1a", "r1b"}
+
+
+@pytest.mark.parametrize("script", ["table2", "figure5"])
+def test_first_trainings_alone_make_no_table(tmp_path: Path, script: str) -> None:
+    made_by_hand(tmp_path / "s1/Benchmark", left_out=ENDS)
+    assert "no results yet" in refused(script, tmp_path, "--table")
+
+
 def test_real_particles_must_be_given(tmp_path: Path) -> None:
-    command = [sys.executable, str(PAPER / "table3.py"), "--folder", str(tmp_path), "--sets", "r2"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode != 0
-    assert "--i particles.star" in done.stderr
+    assert "--i particles.star" in refused("table3", tmp_path, "--sets", "r2")
+
+
+def test_a_missing_file_is_nothing_to_go_on_from(tmp_path: Path) -> None:
+    said = refused("table3", tmp_path, "--sets", "r2", "--i", str(tmp_path / "no.star"))
+    assert "halcmd benchmark did not get to its end" in said
+    assert "the same command again" not in said
+
+
+@pytest.mark.parametrize("scale", ["0", "1.5"])
+def test_scale_is_a_share(tmp_path: Path, scale: str) -> None:
+    said = refused("table3", tmp_path, "--scale", scale)
+    assert f"--scale: must be 0.001 to 1, found {scale}" in said
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_maps_must_be_there(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for name, found in (("empty", "no file that ends in .mrc or .map"), ("typo", "no such folder")):
+        said = refused("table3", tmp_path / "Paper", "--maps", str(tmp_path / name))
+        assert (found in said, str(tmp_path / name) in said) == (True, True)
+    assert not (tmp_path / "Paper").exists()
+
+
+STAND_IN = """
+import pathlib, sys
+step, out = sys.argv[1], pathlib.Path(sys.argv[3])
+out.mkdir(parents=True, exist_ok=True)
+with pathlib.Path("called.txt").open("a") as file:
+    file.write(" ".join(sys.argv[1:]) + chr(10))
+if step == "simulate":
+    (out / "RELION_JOB_EXIT_SUCCESS").touch()
+    sys.exit()
+(out / "Cells").mkdir(exist_ok=True)
+(out / "Cells" / "input.star").write_text("x")
+sys.exit(1)
+"""
+"""A halcmd whose simulations are done at once and whose benchmarks begin and fail."""
+
+
+def test_particles_are_of_the_scene_that_is_asked_for(tmp_path: Path) -> None:
+    for name in ("halcmd/__main__.py", "maps/a.map", "maps/b.MRC", "maps/notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(STAND_IN)
+    (tmp_path / "halcmd/__init__.py").touch()
+    called, folder = tmp_path / "called.txt", tmp_path / "Paper"
+    options = ["--sets", "s1", "--scale", "0.01", "--maps", "maps"]
+    for _ in range(2):
+        assert "the same command again" in refused("table3", folder, *options, cwd=tmp_path)
+    calls = called.read_text().splitlines()
+    assert [call.split()[0] for call in calls] == ["simulate", "benchmark", "benchmark"]
+    assert f"--maps {tmp_path / 'maps'} --per-class 115 --box 40 --angpix 10 --snr 0.03" in calls[0]
+    for other in (["--box", "24"], ["--scale", "0.02"]):
+        said = refused("table3", folder, *options, *other, cwd=tmp_path)
+        assert "the particles of s1 were made with other options" in said
+        assert f"another --folder, or remove {folder / 's1'}" in said
+    (folder / "s1/scene.txt").unlink()
+    assert "no such file" in refused("table3", folder, *options, cwd=tmp_path)
+    assert called.read_text().splitlines() == calls
 
 
 def strategies_of(module: str) -> set[str]:

@@ -1,17 +1,9 @@
-"""What the scripts of the paper's tables share: data sets, runs of halcmd, rows, files.
+"""What the scripts of the paper's tables share: data sets, and the rows of results.jsonl."""
 
-Each script runs ``halcmd benchmark`` as a user would, in DIR/SET/Benchmark, and then writes its
-table from results.jsonl. All of them add strategies to the same experiment, so that no training is
-done twice and all start from the same first classifiers; a script that was stopped goes on.
-"""
-
-import argparse
-import os
-import subprocess
-import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
@@ -25,6 +17,7 @@ from halcmd.benchmarking.learning_curves import (
     in_words,
     mean_and_sd,
 )
+from halcmd.errors import HalcmdError
 from halcmd.reports.findings import Findings, findings_of
 
 
@@ -55,11 +48,6 @@ PAPER = {
     ("r1b", "hal"): 0.7480,
     ("r1b", "hal:subsets=1"): 0.6350,
 }
-PARTICLES, BOX, BOX_ANGST, SHAPES = 23_000, 40, 400.0, 13
-SMALL_SCENE = ("--classes", "3", "--per-class", "16", "--box", "16", "--angpix", "20", "--snr", "1")
-SMALL_INITIAL = 0.15
-SMALL_LOOP = ("--initial", f"{SMALL_INITIAL}", "--n", "4", "--rounds", "2", "--seeds", "2")
-SMALL_LOOP += ("--steps", "3", "--batch-size", "8")
 
 
 @dataclass(frozen=True)
@@ -110,95 +98,50 @@ Blocks = Mapping[str, Sequence[Row]]
 """Data set -> its rows."""
 
 
-def arguments(about: str, sets: Sequence[str] = ("s1", "s2")) -> argparse.Namespace:
-    """The command line; what is not known here is in ``rest``, for ``halcmd benchmark``."""
-    parser = argparse.ArgumentParser(
-        description=about.splitlines()[0],
-        epilog="Any other option is one of halcmd benchmark, such as --epochs 60.",
-        allow_abbrev=False,
-    )
-    add = parser.add_argument
-    add("--folder", type=Path, required=True, help="where to work; the same one for all tables")
-    add("--sets", nargs="+", choices=SETS, default=[*sets], help="default: %(default)s")
-    add("--maps", type=Path, help="folder of density maps for s1 and s2; default: built-in shapes")
-    add("--i", type=Path, help="particles with boxes, for one of r1a, r1b and r2")
-    add("--truth", type=Path, help="their classes; default: halLabel of the particles")
-    add("--scale", type=float, default=1.0, help="of particles and labels; 0.02 suits a laptop")
-    add("--box", type=int, default=BOX, help="pixels of a simulated box, which stays 400 A wide")
-    add("--seeds", type=int, default=10)
-    add("--workers", type=int, default=1, help="experiments at a time")
-    add("--gpu", default="auto")
-    add("--table", action="store_true", help="only write the table of what is there")
-    add("--small", action="store_true", help="a size for a test: no useful numbers")
-    given, given.rest = parser.parse_known_args()
-    if given.i and len(given.sets) != 1:
-        parser.error("--i is of one data set: name it with --sets")
-    return given
-
-
-def preset_of(given: argparse.Namespace, name: str) -> str:
-    """The preset of ``halcmd benchmark``: that of the data set."""
-    return "quick" if given.small else name
-
-
 def job_of(folder: Path, name: str, initial: float | None = None) -> Path:
     """Where the experiment of a data set is, with its own or another share of first labels."""
     return folder / name / ("Benchmark" if initial is None else f"Benchmark_initial_{initial:g}")
 
 
-def run(
-    given: argparse.Namespace, name: str, strategies: Iterable[str], initial: float | None = None
-) -> None:
-    """Run what is missing of an experiment, unless only the table is wanted."""
-    if given.table:
-        return
-    options = [
-        "--preset",
-        preset_of(given, name),
-        "--strategies",
-        ",".join(strategies),
-        *particles(given, name),
-    ]
-    options += ["--scale", f"{given.scale:g}", "--seeds", str(given.seeds)]
-    options += ["--workers", str(given.workers), "--gpu", given.gpu]
-    options += SMALL_LOOP if given.small else ()
-    options += [] if initial is None else ["--initial", f"{initial:g}"]
-    halcmd("benchmark", job_of(given.folder, name, initial), *options, *given.rest, "--resume")
+def stop(message: str, *, where: Path, found: str = "", hint: str = "") -> NoReturn:
+    """End the script with what is wrong, where, what was found and what to try."""
+    error = HalcmdError(message, where=str(where), found=found, hint=hint)
+    raise SystemExit(f"ERROR: {error.render()}")
 
 
-def particles(given: argparse.Namespace, name: str) -> list[str]:
-    """The options that name particles and truth; simulated ones are made unless they are there."""
-    snr = SETS[name].snr
-    if snr is None:
-        if given.i is None:
-            raise SystemExit(f"{name} is real particles: --i particles.star --truth truth.star")
-        return ["--i", str(given.i), *(["--truth", str(given.truth)] if given.truth else [])]
-    out = given.folder / name / "Simulate"
-    if not (out / "RELION_JOB_EXIT_SUCCESS").exists():
-        maps = [*given.maps.glob("*.mrc")] if given.maps else []
-        classes = len(maps) or SHAPES
-        scene = ["--classes", str(SHAPES)] if not maps else ["--maps", str(given.maps)]
-        scene += ["--per-class", str(max(round(PARTICLES * given.scale / classes), 4))]
-        scene += ["--box", str(given.box), "--angpix", f"{BOX_ANGST / given.box:g}"]
-        scene += ["--snr", f"{snr:g}", "--gpu", given.gpu]
-        halcmd("simulate", out, *(SMALL_SCENE if given.small else scene), "--overwrite")
-    return ["--i", str(out / "particles.star"), "--truth", str(out / "truth.star")]
+def no_results(folder: Path) -> NoReturn:
+    """End the script where there is nothing to show."""
+    found = "no data set that has full supervision and something of this table"
+    stop("no results yet", where=folder, found=found, hint="leave out --table")
 
 
-def halcmd(step: str, out: Path, *options: str) -> None:
-    """Run a step; an error ends the script."""
-    command = [sys.executable, "-m", "halcmd", step, "--o", str(out), *options]
-    if subprocess.run(command, env=os.environ, check=False).returncode:
-        raise SystemExit(f"this failed; the same command goes on: {' '.join(command)}")
+def has_full(job: Path) -> bool:
+    """Whether an experiment has full supervision, which tells the size of its pool."""
+    return any(strategy == FULL for strategy, _, _ in read_results(job / "results.jsonl"))
 
 
 def sets_there(folder: Path) -> list[str]:
     """The data sets that were worked at, by whichever script, and have full supervision."""
-    return [
-        name
-        for name in SETS
-        if any(key[0] == FULL for key in read_results(job_of(folder, name) / "results.jsonl"))
-    ]
+    return [name for name in SETS if has_full(job_of(folder, name))]
+
+
+def blocks_of(folder: Path, rows: Callable[[str], Sequence[Row]]) -> Blocks:
+    """The rows of each data set that has any beside full supervision; ends where none has.
+
+    Parameters
+    ----------
+    folder : Path
+        That of all tables.
+    rows : function of str
+        The rows of a data set.
+    """
+    blocks = {name: rows(name) for name in sets_there(folder)}
+    shown = {
+        name: found
+        for name, found in blocks.items()
+        if any(row.values for row in found if row.name != ALL)
+    }
+    return shown or no_results(folder)
 
 
 def findings(job: Path) -> tuple[Findings, int]:

@@ -9,8 +9,9 @@ trainings are those of Table 1.
 from pathlib import Path
 
 import numpy as np
-from common import PAPER, SETS, arguments, findings, job_of, run, sets_there
+from common import ALL, PAPER, SETS, findings, job_of, no_results, sets_there
 from pages import number, table_line
+from running import arguments, run
 from table1 import METHODS
 
 from halcmd.benchmarking.learning_curves import band, mean_and_sd
@@ -22,9 +23,9 @@ TEXT = """# Figure 5: accuracy against labels
 
 ![figure5](figure5.png)
 
-Mean over the seeds on the test particles, in percent; bands are 95 % intervals of the mean. Du et
-al. 2021: HAL's accuracy rises without a setback and ends the highest; the points of their curves
-are not known."""
+Mean on the test particles, in percent, over the seeds that have every point of a curve (over all
+where none has); bands are 95 % intervals of the mean. Du et al. 2021: HAL's accuracy rises without
+a setback and ends the highest; the points of their curves are not known."""
 
 
 def main() -> None:
@@ -32,17 +33,23 @@ def main() -> None:
     given = arguments(__doc__)
     for name in given.sets:
         run(given, name, ("hal", "margin") if given.small else METHODS)
-    found = {name: findings(job_of(given.folder, name))[0] for name in sets_there(given.folder)}
+    there = {name: findings(job_of(given.folder, name)) for name in sets_there(given.folder)}
+    found = {name: each for name, (each, _) in there.items() if shown(each)}
     if not found:
-        raise SystemExit(f"{given.folder}: no results yet; leave out --table")
+        no_results(given.folder)
+    pools = {name: pool for name, (_, pool) in there.items()}
     plot_curves(given.folder / "figure5.png", [panel(name, each) for name, each in found.items()])
-    write_star(given.folder / "figure5.star", Star((points(found),)))
+    write_star(given.folder / "figure5.star", Star((points(found, pools),)))
     write_page(given.folder / "figure5.md", found)
 
 
 def shown(found: Findings) -> dict[str, np.ndarray]:
-    """Accuracies of the paper's methods, as far as they are there."""
-    return {m: found.curves["accuracy"][m] for m in METHODS if m in found.strategies}
+    """Accuracies of the paper's methods, as far as they are there, shape (n_seeds, n_points).
+
+    Of the seeds that have every point, so that a curve is of the same seeds all along; of all seeds
+    where none has.
+    """
+    return {m: found.values("accuracy", m) for m in METHODS if m in found.strategies}
 
 
 def panel(name: str, found: Findings) -> Panel:
@@ -51,14 +58,14 @@ def panel(name: str, found: Findings) -> Panel:
     return Panel(SETS[name].title, found.labels, curves, found.full("accuracy"))
 
 
-def points(data: dict[str, Findings]) -> Table:
-    """A row per data set, method and number of labels."""
-    rows = [
-        (name, method, labels, *column)
-        for name, found in data.items()
-        for method, values in shown(found).items()
-        for labels, *column in zip(found.labels, *mean_and_sd(values), strict=True)
-    ]
+def points(data: dict[str, Findings], pools: dict[str, int]) -> Table:
+    """A row per data set, method and number of labels, and one of full supervision."""
+    rows = []
+    for name, found in data.items():
+        for method, values in shown(found).items():
+            curve = zip(found.labels, *mean_and_sd(values), strict=True)
+            rows += [(name, method, *point) for point in curve]
+        rows.append((name, ALL, pools[name], *mean_and_sd(found.ceiling["accuracy"])))
     names, methods, labels, means, spreads, seeds = zip(*rows, strict=True)
     columns = {"halDataSet": names, "halMethod": methods, "halLabels": labels, "halSeeds": seeds}
     columns |= {"halAccuracy": text_of(means, 4), "halAccuracySd": text_of(spreads, 4)}
@@ -71,8 +78,8 @@ def write_page(path: Path, data: dict[str, Findings]) -> None:
     for name, found in data.items():
         heads = ["", *(f"{labels:,}" for labels in found.labels)]
         lines += [f"\n## {SETS[name].title}\n", table_line(heads), table_line(["---"] * len(heads))]
-        for method in shown(found):
-            means = 100 * found.mean("accuracy", method)
+        for method, values in shown(found).items():
+            means = 100 * mean_and_sd(values)[0]
             lines.append(table_line([method, *(number(mean, 1) for mean in means)]))
         lines.append(f"\nAll labels: {number(100 * found.full('accuracy'), 1)}. {paper_says(name)}")
     path.write_text("\n".join(lines) + "\n")

@@ -34,8 +34,6 @@ def write(
     """
     more = more or {}
     rows = [row for block in blocks.values() for row in block]
-    if not rows:
-        raise SystemExit(f"{folder}: no results yet; leave out --table")
     write_star(folder / f"{stem}.star", Star((star_table(stem, rows),)))
     plot(folder / f"{stem}.png", blocks, what, seconds="halQuerySeconds" in more)
     parts = [text, *(section(block, what, reference, more) for block in blocks.values())]
@@ -96,8 +94,10 @@ def points(found: Difference) -> str:
     """``-1.2 (-2.0 to -0.3)``, in percentage points."""
     if not found.pairs:
         return ""
-    interval = f" ({100 * found.low:+.1f} to {100 * found.high:+.1f})" if found.pairs > 1 else ""
-    return f"{100 * found.mean:+.1f}{interval}"
+    mean = f"{100 * found.mean:+.1f}"
+    if np.isnan(found.low):  # too few pairs for an interval
+        return mean
+    return f"{mean} ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
 
 
 def number(value: float, decimals: int | None = None) -> str:

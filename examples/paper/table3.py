@@ -5,8 +5,9 @@ python examples/paper/table3.py --folder DIR [--maps MAPS] [--scale S] [--seeds 
 writes table3.star, table3.png and table3.md in DIR; docs/paper.md says how to read them.
 """
 
-from common import Entry, against, arguments, job_of, rows_of, run, sets_there
+from common import Entry, against, blocks_of, job_of, rows_of
 from pages import write
+from running import arguments, run
 
 ENTRIES = (
     Entry("hal", "HAL"),
@@ -30,10 +31,10 @@ def main() -> None:
     given = arguments(__doc__)
     for name in given.sets:
         run(given, name, [entry.strategy for entry in ENTRIES])
-    blocks = {
-        name: against(rows_of(job_of(given.folder, name), name, ENTRIES), "HAL")
-        for name in sets_there(given.folder)
-    }
+    blocks = blocks_of(
+        given.folder,
+        lambda name: against(rows_of(job_of(given.folder, name), name, ENTRIES), "HAL"),
+    )
     write(given.folder, "table3", TEXT, blocks, what="variant", reference="HAL")
 
 

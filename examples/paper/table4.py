@@ -9,19 +9,9 @@ import argparse
 import math
 from dataclasses import replace
 
-from common import (
-    ALL,
-    SMALL_INITIAL,
-    Entry,
-    Row,
-    against,
-    arguments,
-    job_of,
-    rows_of,
-    run,
-    sets_there,
-)
+from common import ALL, Entry, Row, against, blocks_of, has_full, job_of, rows_of
 from pages import write
+from running import SMALL_INITIAL, arguments, run
 
 from halcmd.benchmarking.protocols import PROTOCOLS
 
@@ -40,7 +30,7 @@ def main() -> None:
     for name in given.sets:
         for share in SMALL_SHARES if given.small else SHARES:
             run(given, name, ["hal"], other_share(given, name, share))
-    blocks = {name: rows(given, name) for name in sets_there(given.folder)}
+    blocks = blocks_of(given.folder, lambda name: rows(given, name))
     write(given.folder, "table4", TEXT, blocks, what="first labels", reference="the paper's share")
 
 
@@ -50,7 +40,7 @@ def rows(given: argparse.Namespace, name: str) -> list[Row]:
     for share in SMALL_SHARES if given.small else SHARES:
         other = other_share(given, name, share)
         job = job_of(given.folder, name, other)
-        if (job / "results.jsonl").exists():
+        if has_full(job):
             entry = Entry("hal", title(share), {"halInitialShare": share})
             of_share = [row for row in rows_of(job, name, [entry]) if row.name != ALL]
             found += of_share if other is None else [replace(r, paper=math.nan) for r in of_share]

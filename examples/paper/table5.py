@@ -7,8 +7,9 @@ writes table5.star, table5.png and table5.md in DIR; docs/paper.md says how to r
 
 import math
 
-from common import Entry, against, arguments, job_of, rows_of, run, sets_there
+from common import Entry, against, blocks_of, job_of, rows_of
 from pages import write
+from running import arguments, run
 
 ENTRIES = (
     Entry("hal:lambda=0", "0", {"halLambda": 0.0}),
@@ -30,10 +31,10 @@ def main() -> None:
     given = arguments(__doc__, sets=("s1",))
     for name in given.sets:
         run(given, name, [entry.strategy for entry in ENTRIES])
-    blocks = {
-        name: against(rows_of(job_of(given.folder, name), name, ENTRIES), "1")
-        for name in sets_there(given.folder)
-    }
+    blocks = blocks_of(
+        given.folder,
+        lambda name: against(rows_of(job_of(given.folder, name), name, ENTRIES), "1"),
+    )
     write(given.folder, "table5", TEXT, blocks, what="lambda", reference="lambda 1")
 
 

@@ -57,6 +57,8 @@ class Assessment:
         NaN without probabilities.
     resampled_by : str
         ``tomogram`` or ``particle``: what the intervals draw.
+    resamples : int
+        How often; 0 = no intervals.
     """
 
     classes: tuple[str, ...]
@@ -67,6 +69,7 @@ class Assessment:
     mean_average_precision: Interval
     calibration_error: Interval
     resampled_by: str
+    resamples: int
 
     @property
     def confusion(self) -> Counts:
@@ -121,6 +124,7 @@ def assess(
         mean_average_precision=mean,
         calibration_error=error,
         resampled_by="tomogram" if is_enough else "particle",
+        resamples=resamples,
     )
 
 

@@ -23,6 +23,9 @@ from halcmd.splitting import split_test
 Labels = NDArray[np.object_]
 Key = tuple[str, int, int]
 
+_ENOUGH_TOMOGRAMS = 5
+_NEEDED = ("labels", "accuracy", "balanced_accuracy", "macro_f1", "recall", "asked", "seconds")
+
 
 @dataclass(frozen=True)
 class Training:
@@ -50,12 +53,28 @@ class Experiment:
     seed: int
 
 
-def in_words(training: Training) -> str:
-    """What is special of a training, for the report."""
+def in_words(known: Particles, experiment: Experiment, counts: Counts) -> dict[str, str]:
+    """What was done, for the report."""
+    protocol, training, stress = experiment.protocol, experiment.training, experiment.stress
     changes = {name: value for name, value in training.changes.items() if value is not None}
     said = [f"{name.replace('_', ' ')} {value}" for name, value in changes.items()]
     start = [f"from {training.init_model}"] if training.init_model else []
-    return ", ".join([f"preset {training.preset}", *said, *start])
+    table, truth = table_of_seed(known, experiment, experiment.seed)
+    split = "as in the table" if known.is_test.any() else f"by {split_by(known, experiment)}"
+    tests = int(table.is_test.sum())
+    harder = [
+        f"{name.replace('_', ' ')} {value:g}" for name, value in vars(stress).items() if value
+    ]
+    return {
+        "particles": f"{len(table) - tests:,} in the pool, {tests:,} to test on ({split});"
+        f" {len(set(truth))} classes",
+        "labels asked": f"{counts.initial:,} at first,"
+        f" {'evenly of the classes' if counts.stratified else 'at random'};"
+        f" {protocol.rounds} times {counts.n:,}, HAL in {min(protocol.subsets, counts.n)} subsets"
+        f" (preset {protocol.query})",
+        "made harder": ", ".join(harder) or "no",
+        "training": ", ".join([f"preset {training.preset}", *said, *start]),
+    }
 
 
 def table_of_seed(known: Particles, experiment: Experiment, seed: int) -> tuple[Particles, Labels]:
@@ -63,9 +82,20 @@ def table_of_seed(known: Particles, experiment: Experiment, seed: int) -> tuple[
     table = known
     if not table.is_test.any():
         fraction = experiment.protocol.test_fraction
-        table = split_test(table, fraction=fraction, by="particle", seed=seed)
+        by = split_by(known, experiment)
+        table = split_test(table, fraction=fraction, by=by, seed=seed, silent=True)
     table = stressed(table, experiment.stress, seed=seed)
     return table, table.labels
+
+
+def split_by(known: Particles, experiment: Experiment) -> str:
+    """What test particles are drawn by where the table has none: tomograms, if there are enough.
+
+    The paper's experiments drew particles, whatever their tomogram.
+    """
+    tomograms = len(set(known.tomograms))
+    is_ours = experiment.protocol.train == "default"
+    return "tomogram" if is_ours and tomograms >= _ENOUGH_TOMOGRAMS else "particle"
 
 
 def fingerprint(known: Particles, experiment: Experiment) -> str:
@@ -106,20 +136,34 @@ def assessed(scored: Particles, truth: Labels) -> dict[str, Any]:
     confidence = scored.number("halProbability")[rows]
     found["ece"] = round(calibration_error(confidence, true == predicted), 6)
     recalls = metrics.recall(counts)
-    found["recall"] = {name: round(float(recalls[number[name]]), 6) for name in classes}
+    found["recall"] = {name: _or_none(recalls[number[name]]) for name in classes}
     return found
+
+
+def _or_none(recall: float) -> float | None:
+    """Rounded; None of a class that the test lacks."""
+    return round(float(recall), 6) if np.isfinite(recall) else None
 
 
 def read_results(path: Path) -> dict[Key, dict[str, Any]]:
     """Lines of results.jsonl by strategy, seed and round; one that is cut off is left out."""
     found = {}
-    for text in read_lines(path) if path.exists() else []:
-        if not text:
-            continue
-        try:
-            line = json.loads(text)
-        except json.JSONDecodeError:
-            log.warning(f"{path}: a line is cut off; that cell is done again")
-            continue
-        found[line["strategy"], line["seed"], line["round"]] = line
+    for number, text in enumerate(read_lines(path) if path.exists() else [], start=1):
+        line = _result(text)
+        if line is not None:
+            found[line["strategy"], line["seed"], line["round"]] = line
+        elif text:
+            log.warning(f"{path}, line {number} is not a whole result; that cell is done again")
     return found
+
+
+def _result(text: str) -> dict[str, Any] | None:
+    """What a line says; None where it is cut off, or no result."""
+    try:
+        line = json.loads(text)
+    except json.JSONDecodeError:
+        return None
+    if not isinstance(line, dict) or any(name not in line for name in (*_NEEDED, "experiment")):
+        return None
+    key = line.get("strategy"), line.get("seed"), line.get("round")
+    return line if [type(each) for each in key] == [str, int, int] else None

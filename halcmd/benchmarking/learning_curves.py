@@ -179,15 +179,16 @@ def difference(ours: Floats, reference: Floats, *, seed: int = 0) -> Difference:
     pairs = len(differences)
     if not pairs:
         return NO_PAIRS
-    mean, low, high, p = float(differences.mean()), _NAN, _NAN, _NAN
-    if pairs > 1:
-        rng = np.random.default_rng(seed)
-        drawn = differences[rng.integers(0, pairs, (10_000, pairs))].mean(axis=1)
-        tail = 100 * (1 - CONFIDENCE) / 2
-        low, high = (float(value) for value in np.percentile(drawn, [tail, 100 - tail]))
-    if pairs >= _LEAST_PAIRS and differences.any():
-        # without the zeros, which say nothing, the test stays exact where they leave few
-        p = float(stats.wilcoxon(differences[differences != 0.0]).pvalue)
+    mean = float(differences.mean())
+    if pairs < _LEAST_PAIRS:  # the bootstrap of two is their minimum and maximum
+        return Difference(mean, _NAN, _NAN, _NAN, pairs)
+    rng = np.random.default_rng(seed)
+    drawn = differences[rng.integers(0, pairs, (10_000, pairs))].mean(axis=1)
+    tail = 100 * (1 - CONFIDENCE) / 2
+    low, high = (float(value) for value in np.percentile(drawn, [tail, 100 - tail]))
+    # without the zeros, which say nothing, the test stays exact where they leave few
+    told = differences[differences != 0.0]
+    p = float(stats.wilcoxon(told).pvalue) if len(told) else 1.0
     return Difference(mean, low, high, p, pairs)
 
 
@@ -211,7 +212,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def in_words(found: Difference, p: float) -> str:
     """What a difference means: ``better``, ``worse``, or that there is none to be seen."""
     if np.isnan(p):
-        return f"cannot be told from {found.pairs} seeds"
+        return f"cannot be told from {found.pairs} seed{'s' * (found.pairs != 1)}"
     if p >= SIGNIFICANT:
         return "no significant difference"
     return "better" if found.mean > 0 else "worse"

@@ -138,7 +138,8 @@ def counts_of(protocol: Protocol, *, particles: int, pool: int, classes: int) ->
             "the pool is too small for this protocol",
             found=f"{found.initial:,} labels at first and {protocol.rounds} rounds of {found.n:,}"
             f" are {wanted:,}; the pool has {pool:,} particles",
-            hint=f"--scale {max(0.01, 0.9 * pool / wanted):.2f}, fewer --rounds or a smaller --n",
+            hint=f"fewer --rounds, a smaller --n or, without --n, {0.9 * pool / wanted:.2f} times"
+            " the --scale",
         )
     return found
 

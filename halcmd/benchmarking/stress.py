@@ -1,4 +1,4 @@
-"""What makes a benchmark as hard as real picks: rare classes, junk, near-copies, wrong answers."""
+"""What makes a benchmark as hard as real picks: rare classes, junk, copies, wrong answers."""
 
 from dataclasses import dataclass
 
@@ -25,7 +25,7 @@ class Stress:
     junk : float
         Share of the pool that is of the class ``junk``. 0 = as it comes.
     duplicates : float
-        Share of the pool that is there twice, under another halParticleId.
+        Share of the pool that is there twice, the same voxels under another halParticleId.
     label_noise : float
         Share of the answers that are wrong, each any other class.
     """

@@ -8,6 +8,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+from halcmd.errors import HalcmdError
+
 _LOOK_SECONDS = 0.5
 
 Tell = Callable[[dict[str, Any]], None]
@@ -24,10 +26,14 @@ class Told:
 
 @dataclass(frozen=True)
 class Ended:
-    """A task is over; ``error`` says why it failed, and is empty where it did not."""
+    """A task is over; ``error`` says why it failed, and is empty where it did not.
+
+    ``trace`` says where, of errors that nobody foresaw.
+    """
 
     task: Any
     error: str = ""
+    trace: str = ""
 
 
 def run_in_processes(
@@ -73,7 +79,7 @@ def run_in_processes(
                     del running[ready]
                     ready.close()
                     process.join()
-                    yield Ended(task, _why(said, process))
+                    yield Ended(task, _why(said, process), (said or {}).get("trace", ""))
                 else:
                     yield Told(task, said)
             idle()
@@ -98,7 +104,11 @@ def _child(work: Work, task: Any, pipe: Connection) -> None:
         work(task, pipe.send)
         pipe.send({"error": ""})
     except Exception as error:  # told to the parent, which decides what to do about it
-        pipe.send({"error": str(error) or type(error).__name__, "trace": traceback.format_exc()})
+        if isinstance(error, HalcmdError):
+            pipe.send({"error": error.render(), "trace": ""})
+        else:
+            said = f"{type(error).__name__}: {error}"
+            pipe.send({"error": said, "trace": traceback.format_exc()})
 
 
 def _received(pipe: Connection, process: BaseProcess) -> dict[str, Any] | None:

@@ -81,7 +81,12 @@ def benchmark(
     ] = None,
     scale: Annotated[
         float,
-        Option(help="Factor of the preset's numbers of labels.", rich_help_panel="Loop", min=0.001),
+        Option(
+            help="Factor of the preset's numbers of labels, not of --initial and --n.",
+            rich_help_panel="Loop",
+            min=0.001,
+            max=1000.0,
+        ),
     ] = 1.0,
     label_noise: Annotated[
         float,
@@ -95,9 +100,10 @@ def benchmark(
     imbalance: Annotated[
         float,
         Option(
-            help="Most frequent over rarest class of the pool; 0 = as they come.",
+            help="Most frequent over rarest class of the pool, 1 or more; 0 = as they come.",
             rich_help_panel="Stress",
             min=0.0,
+            max=1e6,
         ),
     ] = 0.0,
     junk: Annotated[
@@ -112,7 +118,7 @@ def benchmark(
     duplicates: Annotated[
         float,
         Option(
-            help="Share of the pool that is there twice.",
+            help="Share of the pool that is there twice, as exact copies.",
             rich_help_panel="Stress",
             min=0.0,
             max=1.0,
@@ -133,7 +139,7 @@ def benchmark(
         int | None, Option(help="Particles per step.", rich_help_panel="Training", min=2)
     ] = None,
     lr: Annotated[
-        float | None, Option(help="Learning rate.", rich_help_panel="Training", min=0.0)
+        float | None, Option(help="Learning rate.", rich_help_panel="Training", min=1e-9)
     ] = None,
     augment: Annotated[
         str | None,
@@ -188,8 +194,10 @@ def benchmark(
         seeds=seeds or protocol.seeds,
         test_fraction=test_fraction or protocol.test_fraction,
     )
-    if initial is not None and initial == 0:
-        raise BadParameter("must be above 0", param_hint="--initial")
+    if initial is not None and (initial == 0 or (initial > 1 and initial % 1)):
+        raise BadParameter("must be a share below 1 or a whole number", param_hint="--initial")
+    if 0 < imbalance < 1:
+        raise BadParameter("must be 0, or at least 1", param_hint="--imbalance")
     changes = {
         "network": network,
         "steps": steps or protocol.steps,

@@ -84,6 +84,13 @@ def use_together(gpu: str, threads: int) -> tuple[torch.device, Group]:
     return device, join(place, device, others)
 
 
+def each_device(gpu: str) -> list[str]:
+    """The devices that ``0,1`` or ``0:1`` names, each as ``use`` takes it; raises as that does."""
+    names = _names(gpu)
+    _check(names)
+    return names
+
+
 def describe(device: torch.device) -> str:
     """``cpu``, or ``cuda:0 (NVIDIA H100 80GB HBM3)``."""
     if device.type == "cuda":

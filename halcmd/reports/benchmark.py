@@ -31,6 +31,8 @@ from halcmd.reports.findings import (
     ranks_over_seeds,
     standings,
 )
+from halcmd.reports.wording import plural
+from halcmd.tables import running
 
 _MAIN = "balanced_accuracy"
 _NEVER = "\N{EN DASH}"
@@ -43,9 +45,14 @@ _HOW_TO_READ = (
 Floats = NDArray[np.float64]
 
 
-def write_benchmark_report(folder: Path, findings: Findings, *, training: str, seed: int) -> None:
-    """Write curves.star, curves.png, penalty.png and report.html; say the gist in the log."""
-    main = compared(findings, _MAIN)
+def write_benchmark_report(
+    folder: Path, findings: Findings, *, setup: Mapping[str, str], seed: int
+) -> None:
+    """Write curves.star, curves.png, penalty.png and report.html; say the gist in the log.
+
+    ``setup`` says in words what was done.
+    """
+    main, now = compared(findings, _MAIN), running.get()
     beaten = _penalties(findings)
     tables = [_points(findings), *_summaries(findings), _overall(findings)]
     write_star(folder / "curves.star", Star((*tables, _beaten(findings, beaten))))
@@ -57,7 +64,7 @@ def write_benchmark_report(folder: Path, findings: Findings, *, training: str, s
         folder / "report.html",
         title="Benchmark of strategies",
         summary=_gist(findings, main),
-        facts=_facts(findings, training),
+        facts=_facts(findings, setup),
         pictures=[
             Picture(
                 folder / "curves.png",
@@ -73,7 +80,8 @@ def write_benchmark_report(folder: Path, findings: Findings, *, training: str, s
             ),
         ],
         listings=[_listing(findings, measure) for measure in MEASURES],
-        provenance={"halcmd": __version__, "seed": str(seed)},
+        provenance={"halcmd": __version__, "seed": str(seed)}
+        | ({} if now is None else {"command": now.command}),
     )
     log.info(_gist(findings, main))
     for name, (found, p) in main.items():
@@ -85,7 +93,7 @@ def write_benchmark_report(folder: Path, findings: Findings, *, training: str, s
 
 def panel(findings: Findings, measure: str, title: str) -> Panel:
     """The learning curves of one measure, to be drawn."""
-    curves = {name: band(values) for name, values in findings.curves[measure].items()}
+    curves = {name: band(findings.values(measure, name)) for name in findings.strategies}
     return Panel(title, findings.labels, curves, findings.full(measure))
 
 
@@ -98,18 +106,19 @@ def _gist(findings: Findings, main: Mapping[str, tuple[Difference, float]]) -> s
         else ("no strategy is shown to be better than random choice")
     )
     return (
-        f"{len(findings.strategies)} strategies, {len(findings.seeds)} seeds,"
+        f"{plural(len(findings.strategies), 'strategy', 'strategies')},"
+        f" {plural(len(findings.seeds), 'seed')},"
         f" {findings.labels[0]:,} to {findings.labels[-1]:,} labels; {said}."
         f" Full supervision has a {MEASURES[_MAIN]} of {full:.3f}."
     )
 
 
-def _facts(findings: Findings, training: str) -> dict[str, str]:
+def _facts(findings: Findings, setup: Mapping[str, str]) -> dict[str, str]:
     return {
+        **setup,
         "strategies": ", ".join(findings.strategies),
         "labels": ", ".join(f"{n:,}" for n in findings.labels),
         "seeds": ", ".join(map(str, findings.seeds)),
-        "training": training,
         "seconds of a query": ", ".join(
             f"{name} {seconds:.1f}"
             for name, seconds in findings.seconds.items()
@@ -132,11 +141,18 @@ def _ranks_in_words(findings: Findings) -> str:
 
 
 def _listing(findings: Findings, measure: str) -> Listing:
-    columns = ["strategy", "end", "area", "log area", *(f"{share:.0%}" for share in TARGETS)]
-    columns += ["fewer", "rank", "area minus random", "in words"]
+    columns = ["strategy", "seeds", "end", "area", "log area"]
+    columns += [
+        *(f"{share:.0%}" for share in TARGETS),
+        "fewer",
+        "rank",
+        "area minus random",
+        "in words",
+    ]
     rows = [
         [
             each.strategy,
+            str(each.seeds),
             f"{each.final:.3f}",
             f"{each.area:.3f}",
             f"{each.log_area:.3f}",
@@ -148,14 +164,15 @@ def _listing(findings: Findings, measure: str) -> Listing:
         ]
         for each in standings(findings, measure)
     ]
-    full = ["all labels", f"{findings.full(measure):.3f}"]
+    seeds = int(np.isfinite(findings.ceiling[measure]).sum())
+    full = ["all labels", str(seeds), f"{findings.full(measure):.3f}"]
     rows.append([*full, *[""] * (len(columns) - len(full))])
     title = MEASURES[measure]
     return Listing(title[0].upper() + title[1:], columns, rows)
 
 
 def _with_interval(found: Difference) -> str:
-    if np.isnan(found.low):  # of a single seed
+    if np.isnan(found.low):  # of too few seeds
         return f"{found.mean:+.3f}"
     return f"{found.mean:+.3f} ({found.low:+.3f} to {found.high:+.3f})"
 
@@ -177,7 +194,7 @@ def _points(findings: Findings) -> Table:
         columns["halLabels"] += [str(n) for n in findings.labels]
     for measure in MEASURES:
         title = "".join(word.capitalize() for word in measure.split("_"))
-        values = [findings.curves[measure][name] for name in findings.strategies]
+        values = [findings.values(measure, name) for name in findings.strategies]
         means, spreads, _ = (
             np.concatenate(each) for each in zip(*map(mean_and_sd, values), strict=True)
         )
@@ -195,6 +212,7 @@ def _summaries(findings: Findings) -> Iterator[Table]:
         reach = np.array([each.reach for each in found])
         columns: dict[str, list[str]] = {
             "halStrategy": [each.strategy for each in found],
+            "halSeeds": [str(each.seeds) for each in found],
             "halFinal": text_of([each.final for each in found], 4),
             "halArea": text_of([each.area for each in found], 4),
             "halAreaLog": text_of([each.log_area for each in found], 4),

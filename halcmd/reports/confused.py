@@ -1,6 +1,7 @@
 """The worst confusions as slices: the wrong particle between sure examples of both classes."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from halcmd.console import log
 from halcmd.errors import DataError, InputError
 from halcmd.formats.particle_plots import Slices, plot_slices
 from halcmd.formats.report import Picture
+from halcmd.formats.star import Table, text_of
 from halcmd.particles import Particles
 from halcmd.reports.evaluation import worst_confusions
 from halcmd.reports.slices import middle_planes
@@ -32,6 +34,7 @@ class Judged:
     ----------
     rows : ndarray, shape (n,), int
         Of the table.
+    ids : ndarray, shape (n,), object of str
     true, predicted : ndarray, shape (n,), int
         Class numbers.
     classes : tuple of str
@@ -40,10 +43,51 @@ class Judged:
     """
 
     rows: Rows
+    ids: NDArray[np.object_]
     true: Rows
     predicted: Rows
     classes: tuple[str, ...]
     confidence: NDArray[np.float64]
+
+    @cached_property
+    def worst(self) -> list[tuple[str, Rows]]:
+        """A title for each kind of error, and places of up to three particles among the judged.
+
+        The wrong one, then the surest right ones of the true and of the predicted class.
+        """
+        order = np.lexsort((self.ids, -np.nan_to_num(self.confidence)))
+        matrix = confusion_matrix(self.true, self.predicted, len(self.classes))
+
+        def surest(true: int, seen: int) -> Rows:
+            found = (self.true[order] == true) & (self.predicted[order] == seen)
+            return np.asarray(order[found][:1])
+
+        return [
+            (
+                f"{self.classes[true]} taken for {self.classes[seen]}: {matrix[true, seen]:,}"
+                f" of {matrix[true].sum():,}",
+                np.concatenate([surest(true, seen), surest(true, true), surest(seen, seen)]),
+            )
+            for true, seen in worst_confusions(matrix)[:SHOWN]
+        ]
+
+
+def worst_table(judged: Judged) -> Table | None:
+    """Table ``worst_confusions``: the particles that slices are drawn of; None without errors."""
+    if not judged.worst:
+        return None
+    places = np.concatenate([found for _, found in judged.worst])
+    ranks = [rank for rank, (_, found) in enumerate(judged.worst, 1) for _ in found]
+    return Table.from_columns(
+        "worst_confusions",
+        {
+            "halConfusionRank": ranks,
+            "halParticleId": judged.ids[places],
+            "halTrueClass": [judged.classes[number] for number in judged.true[places]],
+            "halPredictedClass": [judged.classes[number] for number in judged.predicted[places]],
+            "halProbability": text_of(judged.confidence[places], 4),
+        },
+    )
 
 
 def confused(particles: Particles, judged: Judged, path: Path) -> Picture | None:
@@ -60,7 +104,7 @@ def confused(particles: Particles, judged: Judged, path: Path) -> Picture | None
     """
     if not (particles.has("halImageName") or particles.has("rlnImageName")):
         return None
-    groups = chosen(judged, particles.ids)
+    groups = judged.worst
     if not groups:
         return None
     places = np.concatenate([found for _, found in groups])
@@ -70,7 +114,7 @@ def confused(particles: Particles, judged: Judged, path: Path) -> Picture | None
     except (InputError, DataError) as reason:
         log.info(f"no slices of confused particles: {reason.render()}")
         return None
-    captions = [_caption(particles, judged, place) for place in places]
+    captions = [_caption(judged, place) for place in places]
     ends = np.cumsum([0, *(len(found) for _, found in groups)])
     slices = [
         Slices(title, planes[start:end], captions[start:end])
@@ -87,32 +131,9 @@ def confused(particles: Particles, judged: Judged, path: Path) -> Picture | None
     )
 
 
-def chosen(judged: Judged, ids: NDArray[np.object_]) -> list[tuple[str, Rows]]:
-    """A title for each kind of error, and places of up to three particles among the judged.
-
-    The wrong one, then the surest right ones of the true and of the predicted class.
-    """
-    sure = np.nan_to_num(judged.confidence)
-    order = np.lexsort((ids[judged.rows], -sure))
-    matrix = confusion_matrix(judged.true, judged.predicted, len(judged.classes))
-
-    def surest(true: int, seen: int) -> Rows:
-        found = (judged.true[order] == true) & (judged.predicted[order] == seen)
-        return np.asarray(order[found][:1])
-
-    return [
-        (
-            f"{judged.classes[true]} taken for {judged.classes[seen]}: {matrix[true, seen]:,}"
-            f" of {matrix[true].sum():,}",
-            np.concatenate([surest(true, seen), surest(true, true), surest(seen, seen)]),
-        )
-        for true, seen in worst_confusions(matrix)[:SHOWN]
-    ]
-
-
-def _caption(particles: Particles, judged: Judged, place: np.intp) -> tuple[str, str]:
+def _caption(judged: Judged, place: np.intp) -> tuple[str, str]:
     numbers = judged.true[place], judged.predicted[place]
     true, seen = (shortened(judged.classes[number], _LONGEST_NAME) for number in numbers)
-    sure, name = judged.confidence[place], str(particles.ids[judged.rows[place]])
+    sure, name = judged.confidence[place], str(judged.ids[place])
     said = f"{seen} {sure:.2f}" if np.isfinite(sure) else seen
     return name, f"{said}, right" if numbers[0] == numbers[1] else f"{true}: {said}"

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halcmd.assessment import metrics
+from halcmd.assessment.faultless import faultless
 from halcmd.assessment.metrics import Assessment, Interval
 from halcmd.assessment.stopping import (
     CURVE_ROUNDS,
@@ -21,6 +22,16 @@ from halcmd.assessment.stopping import (
 from halcmd.calibration import wilson
 from halcmd.console import log
 from halcmd.errors import first_few
+from halcmd.formats.star import Table
+from halcmd.reports.evaluation_json import (
+    DOUBTS,
+    WORST,
+    json_class,
+    json_faultless,
+    json_interval,
+    json_number,
+    json_rows,
+)
 
 Floats = NDArray[np.float64]
 
@@ -33,6 +44,9 @@ THRESHOLDS = {
     "particles": LEAST_PARTICLES,
 }
 """Of the stop advice, as ``halcmd.assessment.stopping`` explains them."""
+
+_FEW_SHARES = 6
+"""Shares without an error that are said in words."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +93,10 @@ class Evaluation:
         Accuracy by held-out labels in each round.
     by : str
         ``tomogram``: those count each by itself too.
-    suspected_labels : int or None
-        None where train has judged none.
+    doubts : Table or None
+        Labels that are perhaps wrong; None where train has judged none.
+    worst : Table or None
+        Particles of the worst confusions; None without errors.
     """
 
     assessment: Assessment
@@ -91,7 +107,8 @@ class Evaluation:
     stability: Stability | None = None
     held_out: Curve | None = None
     by: str = "none"
-    suspected_labels: int | None = None
+    doubts: Table | None = None
+    worst: Table | None = None
 
     def summary(self) -> dict[str, object]:
         """What ``--json`` prints; null where a number cannot be told."""
@@ -101,24 +118,28 @@ class Evaluation:
             "particles": int(found.confusion.sum()),
             **{name: json_interval(interval) for name, interval in overall_of(found).items()},
             "per_class": {
-                name: _json_class(per_class, row) | {"support": int(found.support[row])}
+                name: json_class(per_class, row) | {"support": int(found.support[row])}
                 for row, name in enumerate(found.classes)
             },
             "calibration": {
-                name: [_json_number(value) for value in values]
+                name: [json_number(value) for value in values]
                 for name, values in self.reliability.items()
             },
             "confusion": {"classes": list(found.classes), "counts": found.confusion.tolist()},
+            "no_error": [json_faultless(share) for share in faultless(found)],
+            "worst_confusions": json_rows(self.worst, WORST) or [],
             "resampled_by": found.resampled_by,
+            "resamples": found.resamples,
             "left_out": self.left_out,
-            "suspected_labels": self.suspected_labels,
+            "suspected_labels": None if self.doubts is None else len(self.doubts),
+            "suspected_particles": json_rows(self.doubts, DOUBTS),
             "pool": None if self.pool is None else _json_pool(self.pool),
             "stop_advice": None if self.stability is None else self._json_advice(self.stability),
         }
         if self.by == "tomogram":
             columns = tomogram_columns(self)
             facts["per_tomogram"] = {
-                name: {key: _json_number(values[row]) for key, values in columns.items()}
+                name: {key: json_number(values[row]) for key, values in columns.items()}
                 for row, name in enumerate(self.tomograms)
             }
         return facts
@@ -186,9 +207,10 @@ def tomogram_columns(found: Evaluation) -> dict[str, Floats]:
     }
 
 
-def say(found: Evaluation, bootstrap: int) -> None:
+def say(found: Evaluation) -> None:
     """Log the numbers and the stop advice."""
     numbers = found.assessment
+    bootstrap = numbers.resamples
     log.info(f"{'':<22} value  95 % interval" if bootstrap else f"{'':<22} value")
     for name, it in overall_of(numbers).items():
         if np.isfinite(it.value):
@@ -196,11 +218,9 @@ def say(found: Evaluation, bootstrap: int) -> None:
             log.info(f"{spoken(name):<22} {float(it.value):.3f}{interval}")
     if bootstrap:
         log.info(f"intervals: bootstrap, {bootstrap:,} times, by {numbers.resampled_by}")
-    n = int(numbers.confusion.sum())
-    if np.trace(numbers.confusion) == n:  # no resample has an error; Hanley 1983, "3 / n"
-        log.info(
-            f"no error in {n:,} particles: up to {min(3 / n, 1):.1%} of all may still be wrong"
-        )
+    caveat = without_error(numbers)
+    if caveat is not None:
+        log.info(f"no error seen: {caveat}")
     _say_classes(numbers)
     if found.pool is not None and np.isfinite(found.pool.estimated.value):
         log.info(in_words(found.pool))
@@ -209,6 +229,25 @@ def say(found: Evaluation, bootstrap: int) -> None:
         doubt = contradiction(found.pool)
         if doubt is not None:
             log.warning(doubt)
+
+
+def without_error(found: Assessment) -> str | None:
+    """What may still be wrong where no error was seen; None where each share has some."""
+    shares = faultless(found)
+    if not shares:
+        return None
+    parts = [
+        share.measure
+        + (f" of {share.class_name}" if share.class_name else "")
+        + f" {share.most_wrong:.1%} of {share.particles:,}"
+        for share in shares[:_FEW_SHARES]
+    ]
+    more = len(shares) - len(parts)
+    return (
+        f"up to 3 / n may still be wrong, whatever the interval: {', '.join(parts)}"
+        + (f" and {more:,} more in table no_error" if more else "")
+        + "; this holds for accuracy, precision and recall alone"
+    )
 
 
 def in_words(pool: PoolEstimate) -> str:
@@ -274,21 +313,6 @@ def worst_confusions(confusion: NDArray[np.int64]) -> list[tuple[int, int]]:
     return list(zip(true.tolist(), seen.tolist(), strict=True))
 
 
-def json_interval(it: Interval | Slope) -> dict[str, float | None]:
-    """Value, low and high; None where it cannot be told."""
-    return {key: _json_number(getattr(it, key)) for key in ("value", "low", "high")}
-
-
-def _json_class(per_class: dict[str, Interval], row: int) -> dict[str, float | None]:
-    facts = {}
-    for name, it in per_class.items():
-        facts[name] = _json_number(it.value[row])
-        facts[f"{name}_low"], facts[f"{name}_high"] = (
-            _json_number(end[row]) for end in (it.low, it.high)
-        )
-    return facts
-
-
 def _json_pool(pool: PoolEstimate) -> dict[str, object]:
     return {
         "particles": pool.particles,
@@ -296,7 +320,3 @@ def _json_pool(pool: PoolEstimate) -> dict[str, object]:
         "estimated_accuracy": json_interval(pool.estimated),
         "corrected_accuracy": json_interval(pool.corrected or UNKNOWN),
     }
-
-
-def _json_number(value: float | Floats) -> float | None:
-    return float(value) if np.isfinite(value) else None

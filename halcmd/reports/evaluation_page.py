@@ -16,7 +16,6 @@ from halcmd.formats.drawings import (
     draw_intervals,
 )
 from halcmd.formats.report import Drawing, Listing, Picture, write_report
-from halcmd.formats.star import Table
 from halcmd.particles import Particles
 from halcmd.reports.evaluation import (
     Evaluation,
@@ -27,6 +26,7 @@ from halcmd.reports.evaluation import (
     spoken,
     tomogram_columns,
     with_ends,
+    without_error,
 )
 from halcmd.reports.wording import plural
 from halcmd.tables import running
@@ -41,9 +41,7 @@ def write_evaluation_report(
     particles: Particles,
     *,
     inputs: Mapping[str, str],
-    bootstrap: int,
     slices: Picture | None,
-    doubts: Table | None,
     seed: int,
 ) -> None:
     """Write report.html of an evaluation.
@@ -58,12 +56,8 @@ def write_evaluation_report(
         The table.
     inputs : mapping of str to str
         What was read, by what it is.
-    bootstrap : int
-        Resamples.
     slices : Picture, optional
         The worst confusions.
-    doubts : Table, optional
-        Labels that are perhaps wrong.
     seed : int
     """
     numbers = found.assessment
@@ -80,19 +74,21 @@ def write_evaluation_report(
         f" {with_ends(numbers.overall['accuracy'])}, balanced accuracy"
         f" {with_ends(numbers.overall['balanced_accuracy'])}.",
         notice=f"Label more? {advice.text}.",
-        facts=dict(inputs) | _facts(found, bootstrap),
+        facts=dict(inputs) | _facts(found),
         pictures=pictures,
-        listings=_listings(found, doubts),
+        listings=_listings(found),
         provenance=_provenance(particles, seed),
     )
 
 
-def _facts(found: Evaluation, bootstrap: int) -> dict[str, str]:
-    by = found.assessment.resampled_by
+def _facts(found: Evaluation) -> dict[str, str]:
+    by, bootstrap = found.assessment.resampled_by, found.assessment.resamples
     facts = {
         "left out": ", ".join(f"{n:,} ({why})" for why, n in found.left_out.items()) or "none",
         "intervals": f"95 %, bootstrap, {bootstrap:,} times, by {by}" if bootstrap else "none",
     }
+    caveat = without_error(found.assessment)
+    facts |= {} if caveat is None else {"no error seen": caveat}
     if found.pool is not None and np.isfinite(found.pool.estimated.value):
         facts["unlabelled particles"] = in_words(found.pool)
         doubt = contradiction(found.pool)
@@ -196,8 +192,8 @@ def _series(name: str, its: "list[Interval] | tuple[Interval, ...]") -> Series:
     return Series(name, *ends)
 
 
-def _listings(found: Evaluation, doubts: Table | None) -> list[Listing]:
-    numbers = found.assessment
+def _listings(found: Evaluation) -> list[Listing]:
+    numbers, doubts = found.assessment, found.doubts
     overall = [(spoken(name), with_ends(it)) for name, it in overall_of(numbers).items()]
     listings = [Listing("All classes", ("measure", "value"), overall), _classes(numbers)]
     if found.stability is not None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from halcmd.assessment.faultless import Faultless, faultless
 from halcmd.assessment.metrics import Assessment
 from halcmd.assessment.stopping import Slope, Stability
 from halcmd.formats.star import Table, text_of
@@ -24,6 +25,10 @@ def tables_of(found: Evaluation) -> list[Table]:
     """The tables of evaluation.star; ``nan`` for what cannot be told."""
     tables = [_summary(found.assessment), _per_class(found.assessment)]
     tables.append(_confusion(found.assessment))
+    shares = faultless(found.assessment)
+    tables += [_no_error(shares)] if shares else []
+    tables += [] if found.worst is None else [found.worst]
+    tables += [_left_out(found.left_out)] if found.left_out else []
     if found.by == "tomogram":
         columns = tomogram_columns(found)
         texts = {_title(name): text_of(values, 4) for name, values in columns.items()}
@@ -38,6 +43,8 @@ def tables_of(found: Evaluation) -> list[Table]:
         tables.append(_pool(found.pool))
     if found.stability is not None:
         tables += [_rounds(found), _advice(found, found.stability)]
+    if found.doubts is not None and len(found.doubts):
+        tables.append(found.doubts)
     return tables
 
 
@@ -50,6 +57,7 @@ def _summary(found: Assessment) -> Table:
         | {
             "halCount": [int(found.confusion.sum())] * len(overall),
             "halResampledBy": [found.resampled_by] * len(overall),
+            "halResamples": [found.resamples] * len(overall),
         },
     )
 
@@ -76,6 +84,23 @@ def _confusion(found: Assessment) -> Table:
             "halCount": list(found.confusion.ravel()),
         },
     )
+
+
+def _no_error(shares: list[Faultless]) -> Table:
+    return Table.from_columns(
+        "no_error",
+        {
+            "halMetric": [share.measure for share in shares],
+            "halClassName": [share.class_name or "none" for share in shares],
+            "halCount": [share.particles for share in shares],
+            "halMostWrong": text_of([share.most_wrong for share in shares], 4),
+        },
+    )
+
+
+def _left_out(left_out: dict[str, int]) -> Table:
+    columns: dict[str, Any] = {"halReason": list(left_out), "halCount": list(left_out.values())}
+    return Table.from_columns("left_out", columns)
 
 
 def _pool(pool: PoolEstimate) -> Table:

@@ -63,9 +63,17 @@ class Findings:
 
     def mean(self, measure: str, strategy: str) -> Floats:
         """Mean curve over the seeds that have every point, else over what there is of each."""
-        values = self.curves[measure][strategy]
-        whole = ~np.isnan(values).any(axis=1)
-        return mean_and_sd(values[whole] if whole.any() else values)[0]
+        return mean_and_sd(self.values(measure, strategy))[0]
+
+    def values(self, measure: str, strategy: str) -> Floats:
+        """Curves of the seeds that have every point; of all, where none has."""
+        values, whole = self.curves[measure][strategy], self.whole(measure, strategy)
+        return values[whole] if whole.any() else values
+
+    def whole(self, measure: str, *strategies: str) -> NDArray[np.bool_]:
+        """Which seeds have every point of all these strategies, shape (n_seeds,)."""
+        curves = [self.curves[measure][name] for name in strategies]
+        return np.asarray(np.isfinite(np.concatenate(curves, axis=1)).all(axis=1))
 
     def full(self, measure: str) -> float:
         """Mean over the seeds with all labels; NaN where none is there."""
@@ -84,6 +92,8 @@ class Findings:
                 for name in self.strategies
             },
             "full": {measure: _number(self.full(measure)) for measure in MEASURES},
+            "friedman_p": {m: _number(ranks_over_seeds(self, m)[1]) for m in MEASURES},
+            "nemenyi_gap": {m: _number(ranks_over_seeds(self, m)[2]) for m in MEASURES},
             "standings": {
                 measure: {each.strategy: each.summary() for each in standings(self, measure)}
                 for measure in MEASURES
@@ -98,12 +108,14 @@ class Standing:
     Attributes
     ----------
     strategy : str
+    seeds : int
+        How many have every point of the curve; the means are over these.
     final, area, log_area : float
         Of the mean curve: its last point; the area under it over labels and over their logarithm.
     reach : tuple of float
         Labels to each of ``TARGETS``, shares of full supervision; infinity = never.
     efficiency : Efficiency or None
-        Against random choice, at 95 % of full supervision.
+        Against random choice, at 95 % of full supervision, over the seeds that both have.
     rank : float
         Mean over the seeds, 1 = best.
     difference : Difference or None
@@ -113,6 +125,7 @@ class Standing:
     """
 
     strategy: str
+    seeds: int
     final: float
     area: float
     log_area: float
@@ -131,6 +144,7 @@ class Standing:
         """What ``--json`` prints; null = never, or not to be told."""
         found, of = self.difference or NO_PAIRS, self.efficiency or NOT_REACHED
         return {
+            "seeds": self.seeds,
             "final": _number(self.final),
             "area": _number(self.area),
             "log_area": _number(self.log_area),
@@ -207,7 +221,6 @@ def compared(findings: Findings, measure: str) -> dict[str, tuple[Difference, fl
 def standings(findings: Findings, measure: str) -> list[Standing]:
     """What a measure says of each strategy."""
     full, pairs = findings.full(measure), compared(findings, measure)
-    random = findings.mean(measure, RANDOM) if RANDOM in findings.strategies else None
     ranks, _, _ = ranks_over_seeds(findings, measure)
     labels, found = findings.labels, []
     for name in findings.strategies:
@@ -216,19 +229,30 @@ def standings(findings: Findings, measure: str) -> list[Standing]:
         found.append(
             Standing(
                 strategy=name,
+                seeds=int(findings.whole(measure, name).sum()),
                 final=float(mean[-1]),
                 area=float(area(labels, mean)),
                 log_area=float(area(labels, mean, log=True)),
                 reach=tuple(labels_to_reach(labels, mean, share * full) for share in TARGETS),
-                efficiency=None
-                if random is None
-                else label_efficiency(labels, mean, random, _EFFICIENT_AT * full),
+                efficiency=_efficiency(findings, measure, name),
                 rank=ranks[name],
                 difference=pair,
                 p=p,
             )
         )
     return found
+
+
+def _efficiency(findings: Findings, measure: str, name: str) -> Efficiency | None:
+    """Labels that random choice needs over those of a strategy, in the seeds that both have."""
+    if RANDOM not in findings.strategies:
+        return None
+    both = findings.whole(measure, name, RANDOM)
+    if not both.any():
+        return NOT_REACHED
+    ours, random = (findings.curves[measure][each][both].mean(axis=0) for each in (name, RANDOM))
+    target = _EFFICIENT_AT * findings.full(measure)
+    return label_efficiency(findings.labels, ours, random, target)
 
 
 def ranks_over_seeds(findings: Findings, measure: str) -> tuple[dict[str, float], float, float]:
@@ -247,7 +271,8 @@ def _value(line: Mapping[str, Any] | None, measure: str, rare: Sequence[str]) ->
     if line is None:
         return float("nan")
     if measure == "rare_recall":
-        return float(np.mean([line["recall"][name] for name in rare])) if rare else float("nan")
+        recalls = [line["recall"][name] for name in rare if line["recall"][name] is not None]
+        return float(np.mean(recalls)) if recalls else float("nan")
     return float(line[measure])
 
 

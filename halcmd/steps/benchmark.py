@@ -2,22 +2,17 @@
 
 import json
 import shutil
-import time
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from halcmd.benchmarking.experiment import (
     Experiment,
     Key,
-    Labels,
     Training,
-    assessed,
     fingerprint,
     first_labels,
     in_words,
@@ -25,36 +20,25 @@ from halcmd.benchmarking.experiment import (
     table_of_seed,
 )
 from halcmd.benchmarking.protocols import Counts, Protocol, counts_of
-from halcmd.benchmarking.stress import Stress, annotated
-from halcmd.benchmarking.workers import Tell, Told, run_in_processes
-from halcmd.console import configure, log, planned, progress
-from halcmd.errors import HalcmdError, InputError
+from halcmd.benchmarking.stress import Stress
+from halcmd.benchmarking.workers import Told, run_in_processes
+from halcmd.compute.device import each_device
+from halcmd.console import log, planned, progress
+from halcmd.errors import HalcmdError, InputError, OptionError
 from halcmd.formats.files import append_line, write_text
 from halcmd.formats.relion_job import RESULTS
+from halcmd.networks.classifier import check_box
 from halcmd.particles import NOT_TRAINED, UNLABELLED, Particles
 from halcmd.reports.benchmark import write_benchmark_report
 from halcmd.reports.findings import Findings, findings_of
+from halcmd.reports.wording import plural
+from halcmd.steps.benchmark_cells import CELLS, FULL, INPUT, START, Chain, do, rounds_of
 from halcmd.strategies.pool import QuerySettings
 from halcmd.strategies.variants import variant
-from halcmd.tables import read_particles, write_particles
-
-CELLS = "Cells"
-START, FULL = "start", "full"
-_INPUT = "input.star"
-
-
-@dataclass(frozen=True)
-class _Chain:
-    """The rounds of one strategy and seed; of ``start`` and ``full`` there is one round."""
-
-    experiment: Experiment
-    strategy: str
-    seed: int
-    done: frozenset[int]
-
-    @property
-    def name(self) -> str:
-        return f"{self.strategy}, seed {self.seed}"
+from halcmd.subtomograms import open_boxes
+from halcmd.tables import write_particles
+from halcmd.training.initial import read_start
+from halcmd.training.recipes import Changes, recipe
 
 
 @dataclass(frozen=True)
@@ -131,28 +115,31 @@ def benchmark(
             hint="the same options as before, --overwrite, or another --output folder",
         )
     chains = _chains(experiment, done)
-    total = sum(_rounds(chain) - len(chain.done) or 1 for chain in chains)
-    planned(
-        f"{len(protocol.strategies)} strategies, {protocol.seeds} seeds, labels"
-        f" {', '.join(f'{n:,}' for n in counts.labels(protocol.rounds))}: {total:,} trainings left"
-    )
+    total = sum(rounds_of(chain) - len(chain.done) or 1 for chain in chains)
+    strategies = plural(len(protocol.strategies), "strategy", "strategies")
+    labels = ", ".join(f"{n:,}" for n in counts.labels(protocol.rounds))
+    seeds = plural(protocol.seeds, "seed")
+    planned(f"{strategies}, {seeds}, labels {labels}: {total:,} trainings left")
     if not resume:
         shutil.rmtree(folder / CELLS, ignore_errors=True)
     _write(folder / RESULTS, done)  # whole lines only: a cut-off one would spoil the next
     (folder / CELLS).mkdir(parents=True, exist_ok=True)
-    write_particles(folder / CELLS / _INPUT, known)
+    write_particles(folder / CELLS / INPUT, known)
     failed = _work(chains, folder, total, workers, name)
     lines = read_results(folder / RESULTS)
     _write(folder / RESULTS, lines)
     findings = findings_of([lines[key] for key in sorted(lines)])
     if findings.strategies:
-        write_benchmark_report(folder, findings, training=in_words(training), seed=seed)
+        setup = in_words(known, experiment, counts)
+        write_benchmark_report(folder, findings, setup=setup, seed=seed)
     write_particles(folder / "particles.star", particles)
     if failed:
         raise HalcmdError(
             f"{len(failed)} of the experiments failed",
             found="; ".join(failed[:5]),
-            hint="what is done is kept: --resume does the rest",
+            hint="what is done is kept: --resume does the rest"
+            if len(lines) > len(done)
+            else "the reason stands above; nothing was done",
         )
     shutil.rmtree(folder / CELLS)
     return BenchmarkResult(findings, len(lines))
@@ -178,174 +165,100 @@ def _known(particles: Particles, truth: Path | None) -> Particles:
 
 
 def _check(known: Particles, experiment: Experiment) -> Counts:
-    """The counts of the first seed; raises where a strategy is unknown or the pool too small."""
+    """The counts of the first seed; raises where something would fail in every cell."""
     for text in experiment.protocol.strategies:
         variant(text, QuerySettings())
-    table, _ = table_of_seed(known, experiment, experiment.seed)
-    return counts_of(
+    each_device(experiment.gpu)
+    _check_training(known, experiment.training)
+    counts = [_check_seed(known, experiment, seed) for seed in _seeds(experiment)]
+    return counts[0]
+
+
+def _check_training(known: Particles, training: Training) -> None:
+    """Raise where the particles have no boxes, or network and first model do not fit them."""
+    boxes = open_boxes(known)
+    made = recipe(training.preset, len(known), changes=Changes(**training.changes))
+    check_box(made.network, boxes.box)
+    if training.init_model is not None:
+        read_start(training.init_model, boxes, made.network)
+
+
+def _check_seed(known: Particles, experiment: Experiment, seed: int) -> Counts:
+    """The counts of a seed; raises where the pool is too small or the first labels are no use."""
+    table, truth = table_of_seed(known, experiment, seed)
+    pool = np.flatnonzero(~table.is_test)
+    counts = counts_of(
         experiment.protocol,
         particles=len(table),
-        pool=int((~table.is_test).sum()),
+        pool=len(pool),
         classes=len(set(table.labels)),
     )
+    first = truth[first_labels(table.ids, truth, pool, counts, seed)]
+    if len(set(first)) < 2:
+        raise OptionError(
+            f"the first labels of seed {seed} are of one class",
+            found=f"{counts.initial:,} labels, all {first[0]}",
+            hint="a larger --initial, or another --seed",
+        )
+    absent = sorted(set(truth) - set(truth[table.is_test]))
+    if absent:
+        log.warning(f"seed {seed}: no test particle is of the class {', '.join(absent)}")
+    return counts
+
+
+def _seeds(experiment: Experiment) -> range:
+    return range(experiment.seed, experiment.seed + experiment.protocol.seeds)
 
 
 def _write(path: Path, lines: Mapping[Key, Mapping[str, Any]]) -> None:
     write_text(path, "".join(json.dumps(lines[key]) + "\n" for key in sorted(lines)))
 
 
-def _chains(experiment: Experiment, done: Mapping[Key, Any]) -> list[_Chain]:
+def _chains(experiment: Experiment, done: Mapping[Key, Any]) -> list[Chain]:
     """What is to be done, and each first training that something of it goes on from."""
-    protocol = experiment.protocol
-    seeds = range(experiment.seed, experiment.seed + protocol.seeds)
     every = [
-        _Chain(experiment, name, seed, frozenset(r for n, s, r in done if (n, s) == (name, seed)))
-        for name in (START, FULL, *protocol.strategies)
-        for seed in seeds
+        Chain(experiment, name, seed, frozenset(r for n, s, r in done if (n, s) == (name, seed)))
+        for name in (START, FULL, *experiment.protocol.strategies)
+        for seed in _seeds(experiment)
     ]
-    left = [chain for chain in every if len(chain.done) < _rounds(chain)]
+    left = [chain for chain in every if len(chain.done) < rounds_of(chain)]
     needed = {chain.seed for chain in left if chain.strategy != FULL}
     again = [c for c in every if c.strategy == START and c.done and c.seed in needed]
-    return [*again, *left]
+    gpus = each_device(experiment.gpu)  # the chains take turns
+    return [replace(c, gpu=gpus[i % len(gpus)]) for i, c in enumerate([*again, *left])]
 
 
-def _rounds(chain: _Chain) -> int:
-    return 1 if chain.strategy in (START, FULL) else chain.experiment.protocol.rounds
-
-
-def _work(chains: Sequence[_Chain], folder: Path, total: int, workers: int, name: str) -> list[str]:
+def _work(chains: Sequence[Chain], folder: Path, total: int, workers: int, name: str) -> list[str]:
     """Do all chains, the first trainings before all others; what failed."""
-    failed = []
+    failed: list[tuple[Chain, str]] = []
     with progress("benchmark", total, "trainings") as advance:
-        for first in (True, False):
-            tasks = [chain for chain in chains if (chain.strategy == START) == first]
-            said = run_in_processes(
-                tasks,
-                _do,
+        for is_first in (True, False):
+            tasks = [chain for chain in chains if (chain.strategy == START) == is_first]
+            for event in run_in_processes(
+                _possible(tasks, failed),
+                do,
                 workers=workers,
                 idle=lambda: advance(0),
                 preload=["halcmd.steps.train", "halcmd.steps.score", "halcmd.steps.query"],
-            )
-            for event in said:
+            ):
                 if isinstance(event, Told):
                     append_line(folder / RESULTS, json.dumps(event.facts | {"experiment": name}))
                     advance(1)
                 elif event.error:
-                    failed.append(f"{event.task.name}: {event.error}")
+                    failed.append((event.task, event.error))
                     log.warning(f"{event.task.name}: {event.error}")
+                    log.debug(event.trace)
                 elif event.task.done == {0}:  # a first training, made again for others
                     advance(1)
-    return failed
+    return [f"{chain.name}: {why.splitlines()[0]}" for chain, why in failed]
 
 
-def _do(chain: _Chain, tell: Tell) -> None:
-    """One chain, in its own process."""
-    from halcmd.compute.device import use
-    from halcmd.training.run import Compute
+def _possible(chains: Sequence[Chain], failed: list[tuple[Chain, str]]) -> list[Chain]:
+    """Without those that begin with a first training that failed, which fail too.
 
-    configure(json_output=False, verbosity=-1, dry_run=False, strict=False, silent=True)
-    experiment = chain.experiment
-    known = read_particles([experiment.folder / CELLS / _INPUT])
-    table, truth = table_of_seed(known, experiment, chain.seed)
-    compute = Compute(use(experiment.gpu, experiment.threads), "auto", chain.seed)
-    answers = annotated(truth, table.ids, experiment.stress, seed=chain.seed)
-    for number, facts in _loop(chain, table, truth, answers, compute):
-        if number not in chain.done:
-            tell({"strategy": chain.strategy, "seed": chain.seed, "round": number, **facts})
-    if chain.strategy not in (START, FULL):
-        shutil.rmtree(_place(chain, 1).parent, ignore_errors=True)
-
-
-def _place(chain: _Chain, number: int) -> Path:
-    """The folder of a round; the first one is shared by all strategies of a seed."""
-    strategy = START if number == 0 and chain.strategy != FULL else chain.strategy
-    return chain.experiment.folder / CELLS / f"seed-{chain.seed}" / strategy / f"round-{number}"
-
-
-def _loop(
-    chain: _Chain, table: Particles, truth: Labels, answers: Labels, compute: Any
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The rounds of a chain and what is said of each; of the shared first one nothing."""
-    pool = np.flatnonzero(~table.is_test)
-    given, rounds = np.full(len(table), UNLABELLED, dtype=object), np.zeros(len(table), dtype=int)
-    counts = counts_of(
-        chain.experiment.protocol,
-        particles=len(table),
-        pool=len(pool),
-        classes=len(set(truth)),
-    )
-    asked = pool
-    if chain.strategy != FULL:
-        asked = first_labels(table.ids, truth, pool, counts, chain.seed)
-    is_single = chain.strategy in (START, FULL)
-    for number in range(1 if is_single else chain.experiment.protocol.rounds + 1):
-        given[asked], rounds[asked] = answers[asked], number
-        labelled = table.with_columns(
-            {"halLabel": given, "halQueryRound": [str(value) for value in rounds]}
-        )
-        place = _place(chain, number)
-        seconds = _trained(labelled, place, chain, compute)
-        is_last = is_single or number == chain.experiment.protocol.rounds
-        scored, asked, query_seconds = _asked(labelled, place, chain, counts, compute, last=is_last)
-        if is_single or number:
-            facts = {"labels": int((given != UNLABELLED).sum()), **assessed(scored, truth)}
-            new = (rounds == number) & (given != UNLABELLED)
-            facts["asked"] = dict(sorted(Counter(truth[new]).items()))
-            facts["seconds"] = {"train": seconds, "query": query_seconds}
-            yield number, facts
-
-
-def _trained(labelled: Particles, place: Path, chain: _Chain, compute: Any) -> float | None:
-    """Train in the folder, unless that is done; seconds it took."""
-    from halcmd.steps.train import train
-    from halcmd.training.recipes import Changes
-
-    if (place / "model.safetensors").exists():
-        return None
-    place.mkdir(parents=True, exist_ok=True)
-    training = chain.experiment.training
-    done = train(
-        labelled,
-        place,
-        compute=compute,
-        preset=training.preset,
-        changes=Changes(**training.changes),
-        validation=training.validation,
-        init_model=training.init_model,
-        report=False,
-    )
-    return round(done.seconds, 1)
-
-
-def _asked(
-    labelled: Particles, place: Path, chain: _Chain, counts: Counts, compute: Any, *, last: bool
-) -> tuple[Particles, NDArray[np.intp], float | None]:
-    """The scored table, and what the strategy asks for next; no question after the last round."""
-    from halcmd.steps.query import query
-    from halcmd.steps.score import score
-
-    folder = place.parent.parent / chain.strategy / f"score-{place.name}"
-    protocol = chain.experiment.protocol
-    folder.mkdir(parents=True, exist_ok=True)
-    models = [place / "model.safetensors"]
-    scored = score(labelled, folder, models=models, compute=compute, report=False).particles
-    if last:
-        return scored, np.empty(0, dtype=np.intp), None
-    settings = QuerySettings(
-        preset=protocol.query, subsets=min(protocol.subsets, counts.n), device=compute.device
-    )
-    name, settings = variant(chain.strategy, settings)
-    started = time.monotonic()
-    found = query(
-        scored,
-        folder,
-        strategy=name,
-        n=counts.n,
-        settings=settings,
-        model=models[0],
-        scored=folder,
-        hand_off=(),
-        montage=False,
-        seed=chain.seed,
-    )
-    return scored, found.asked, round(time.monotonic() - started, 2)
+    Else each of them would make a first classifier of its own, and they could not be compared.
+    """
+    dead = {chain.seed for chain, _ in failed if chain.strategy == START}
+    left = [chain for chain in chains if chain.strategy == FULL or chain.seed not in dead]
+    failed += [(chain, "its first training failed") for chain in chains if chain not in left]
+    return left

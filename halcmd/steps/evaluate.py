@@ -18,9 +18,9 @@ from halcmd.console import log, planned
 from halcmd.errors import InputError
 from halcmd.formats.plots import plot_calibration, plot_confusion
 from halcmd.formats.star import Star, write_star
-from halcmd.particles import NOT_TRAINED, UNLABELLED, Particles
+from halcmd.particles import NO_LABELS, NOT_TRAINED, UNLABELLED, Particles
 from halcmd.predictions import NOT_PREDICTED
-from halcmd.reports.confused import Judged, confused
+from halcmd.reports.confused import Judged, confused, worst_table
 from halcmd.reports.doubts import say_suspected, suspected_labels
 from halcmd.reports.evaluation import Evaluation, PoolEstimate, say
 from halcmd.reports.evaluation_page import write_evaluation_report
@@ -100,11 +100,7 @@ def evaluate(
     )
     _warn(particles, known)
     found, judged = _found(particles, known, unseen, rounds, by=by, bootstrap=bootstrap, seed=seed)
-    doubts = suspected_labels(particles)
-    tables = tables_of(found)
-    if doubts is not None and len(doubts):
-        tables.append(doubts)
-    write_star(folder / "evaluation.star", Star(tuple(tables)))
+    write_star(folder / "evaluation.star", Star(tuple(tables_of(found))))
     if report:
         _draw(folder, found)
         write_evaluation_report(
@@ -112,14 +108,12 @@ def evaluate(
             found,
             particles,
             inputs=_inputs(particles, truth, split, previous),
-            bootstrap=bootstrap,
             slices=confused(particles, judged, folder / "confused.png"),
-            doubts=doubts,
             seed=seed,
         )
     write_particles(folder / "particles.star", particles)
-    say(found, bootstrap)
-    say_suspected(doubts)
+    say(found)
+    say_suspected(found.doubts)
     return found
 
 
@@ -147,7 +141,8 @@ def _found(
         resamples=bootstrap,
         rng=generator(seed, "evaluate"),
     )
-    doubts = suspected_labels(particles)
+    ids = particles.ids[known.rows]
+    judged = Judged(known.rows, ids, known.true, known.predicted, known.classes, confidence)
     found = Evaluation(
         assessment,
         tuple(names),
@@ -157,9 +152,10 @@ def _found(
         None if rounds is None else _stability(particles, rounds, bootstrap, seed),
         None if rounds is None else _held_out(known, unseen, rounds),
         by,
-        None if doubts is None else len(doubts),
+        suspected_labels(particles),
+        worst_table(judged),
     )
-    return found, Judged(known.rows, known.true, known.predicted, known.classes, confidence)
+    return found, judged
 
 
 def _pool(
@@ -221,7 +217,7 @@ def _inputs(
 
 
 def true_labels(particles: Particles, path: Path) -> NDArray[np.object_]:
-    """Label of each particle as the truth file has it, ``unlabelled`` where it says nothing."""
+    """Label of each particle as the truth file has it, ``unlabelled`` where it says no class."""
     truth = read_particles([path])
     if not truth.has("halLabel"):
         raise InputError(
@@ -245,7 +241,21 @@ def true_labels(particles: Particles, path: Path) -> NDArray[np.object_]:
             found=f"{truth.ids[0]} there, {particles.ids[0]} in the table",
             hint="both must come from the same extraction",
         )
-    return labels
+    return _known_labels(labels, particles.ids, path)
+
+
+def _known_labels(
+    labels: NDArray[np.object_], ids: NDArray[np.object_], path: Path
+) -> NDArray[np.object_]:
+    """The labels, ``unlabelled`` for words that say there is none, such as ``nan``."""
+    is_none = np.array([name.strip().lower() in {"", *NO_LABELS} for name in labels.astype(str)])
+    if is_none.any():
+        first = int(is_none.argmax())
+        log.warning(
+            f"{path}: {plural(int(is_none.sum()), 'particle')} left out, whose label is no name of"
+            f" a class, such as {str(labels[first])!r} of {ids[first]}"
+        )
+    return np.where(is_none, UNLABELLED, labels)
 
 
 def _known(

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from halcmd.benchmarking.experiment import Experiment, Training, table_of_seed
+from halcmd.benchmarking.experiment import Experiment, Training, read_results, table_of_seed
 from halcmd.benchmarking.protocols import PROTOCOLS, Protocol, counts_of, scaled, with_strategies
 from halcmd.benchmarking.stress import Stress, annotated, stressed
 from halcmd.errors import HalcmdError, InputError, OptionError
@@ -166,7 +166,7 @@ def dies_after_a_round(chain, tell) -> None:
         if chain.strategy == "margin":
             os.kill(os.getpid(), signal.SIGKILL)
 
-    step._do(chain, told)
+    step.do(chain, told)
 
 
 def test_what_there_is_of_a_killed_experiment_is_shown(tmp_path, monkeypatch) -> None:
@@ -194,11 +194,101 @@ def test_what_there_is_of_a_killed_experiment_is_shown(tmp_path, monkeypatch) ->
     assert accuracy["margin", "9"] != "nan"
 
 
+def dies_first(chain, tell) -> None:
+    """Work of a process that is killed in the first training of seed 0."""
+    if (chain.strategy, chain.seed) == ("start", 0):
+        os.kill(os.getpid(), signal.SIGKILL)
+    step.do(chain, tell)
+
+
+def test_no_strategy_makes_a_first_training_of_its_own(tmp_path, monkeypatch) -> None:
+    table, work = particles(tmp_path), step.run_in_processes
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            step, "run_in_processes", lambda tasks, _, **how: work(tasks, dies_first, **how)
+        )
+        with pytest.raises(HalcmdError, match="3 of the experiments failed") as error:
+            run(tmp_path / "job", table)
+    assert "random, seed 0: its first training failed" in str(error.value.found)
+    done = {(line["strategy"], line["seed"]) for line in lines_of(tmp_path / "job")}
+    assert done == {("full", 0), ("full", 1), ("start", 1), ("random", 1), ("margin", 1)}
+    assert len(run(tmp_path / "job", table, resume=True)) == 12
+
+
 def test_where_nothing_is_done_the_reason_is_said(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(step, "_do", None)
+    monkeypatch.setattr(step, "do", None)
     with pytest.raises(HalcmdError, match="failed"):
         run(tmp_path / "job", particles(tmp_path), protocol=replace(SMALL, seeds=1))
     assert not (tmp_path / "job/report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"training": replace(TRAINING, changes={"network": "foo"})}, "network"),
+        ({"training": replace(TRAINING, init_model=Path("nope.safetensors"))}, "no such file"),
+        ({"gpu": "foo"}, "--gpu cannot be understood"),
+        ({"gpu": "97"}, "no GPU 97"),
+        ({"protocol": replace(SMALL, initial=2, per_class=False, seeds=40)}, "of one class"),
+    ],
+)
+def test_what_would_fail_in_each_cell_is_said_before_any_is_run(tmp_path, settings, says) -> None:
+    with pytest.raises(HalcmdError, match=says):
+        run(tmp_path / "job", particles(tmp_path), **settings)
+    assert not (tmp_path / "job").exists()
+
+
+def test_particles_without_boxes_are_refused_before_anything_is_run(tmp_path) -> None:
+    table = particles(tmp_path)
+    bare = new_particles(
+        {name: table.text(name).tolist() for name in ("halParticleId", "halLabel")}
+    )
+    with pytest.raises(HalcmdError):
+        run(tmp_path / "job", bare)
+    assert not (tmp_path / "job").exists()
+
+
+def test_the_processes_take_turns_on_the_gpus(monkeypatch) -> None:
+    monkeypatch.setattr(step, "each_device", lambda gpu: gpu.split(","))
+    experiment = Experiment(Path(), SMALL, TRAINING, Stress(), "0,1", 1, 0)
+    assert [chain.gpu for chain in step._chains(experiment, {})] == ["0", "1"] * 4
+
+
+def test_test_particles_are_whole_tomograms_where_there_are_enough(tmp_path) -> None:
+    table = particles(tmp_path, 60)
+    names = [f"TS_{row % 6 + 1}" for row in range(60)]
+    table = table.with_columns({"halTomogram": names})
+    experiment = Experiment(Path(), SMALL, TRAINING, Stress(), "cpu", 1, 0)
+    split, _ = table_of_seed(table, experiment, 0)
+    in_test = set(split.tomograms[split.is_test])
+    assert in_test
+    assert not in_test & set(split.tomograms[~split.is_test])
+    as_in_2021 = replace(experiment, protocol=replace(SMALL, train="paper"))
+    split, _ = table_of_seed(table, as_in_2021, 0)
+    assert set(split.tomograms[split.is_test]) & set(split.tomograms[~split.is_test])
+
+
+def test_a_class_that_the_test_lacks_has_no_recall_and_spoils_nothing(tmp_path, caplog) -> None:
+    table = particles(tmp_path)
+    lone = [*table.labels[:-1], "rare"]
+    in_test = ["test" if row % 4 == 0 else "pool" for row in range(len(table))]
+    table = table.with_columns({"halLabel": lone, "halSplit": in_test})
+    few = replace(SMALL, seeds=1, strategies=("random",), initial=6, per_class=False)
+    lines = run(tmp_path / "job", table, protocol=few)
+    assert "no test particle is of the class rare" in caplog.text
+    assert "NaN" not in (tmp_path / "job/results.jsonl").read_text()
+    assert {line["recall"]["rare"] for line in lines} == {None}
+    star = read_star(tmp_path / "job/curves.star")
+    assert "nan" not in star.table("curves").column("halMacroF1")
+
+
+def test_lines_that_are_no_results_are_done_again(tmp_path, job, caplog) -> None:
+    text = (job[0] / "results.jsonl").read_text().splitlines()
+    broken = [text[0], "123", "{}", '{"strategy": "hal"', text[1], "[1]", text[2][:40], ""]
+    (tmp_path / "results.jsonl").write_text("\n".join(broken))
+    assert len(read_results(tmp_path / "results.jsonl")) == 2
+    for number in (2, 3, 4, 6, 7):
+        assert f"line {number} is not a whole result" in caplog.text
 
 
 def test_other_options_cannot_go_on_with_these_results(tmp_path) -> None:

@@ -93,7 +93,9 @@ def table(star: Star, name: str) -> dict[str, dict[str, str]]:
 
 
 def test_the_star_file_has_every_number_of_the_page(tmp_path, findings) -> None:
-    write_benchmark_report(tmp_path, findings, training="preset default", seed=0)
+    setup = {"training": "preset default", "made harder": "junk 0.3"}
+    write_benchmark_report(tmp_path, findings, setup=setup, seed=0)
+    assert "junk 0.3" in (tmp_path / "report.html").read_text()
     star = read_star(tmp_path / "curves.star")
     row = table(star, "summary_accuracy")["hal"]
     assert row["halFinal"] == "0.9645"
@@ -119,6 +121,24 @@ def test_the_star_file_has_every_number_of_the_page(tmp_path, findings) -> None:
     assert summary["labels_to"]["0.99"] is None
 
 
+def test_strategies_are_compared_over_the_seeds_that_both_have() -> None:
+    """Random choice is bad in the seeds that the other one lacks."""
+    lines = []
+    for seed in range(4):
+        lines += [line("start", seed, 0, 10, 0.6), line("full", seed, 0, 90, 1.0)]
+        random = (0.8, 0.95, 0.96) if seed < 2 else (0.6, 0.6, 0.6)
+        lines += [line("random", seed, n, LABELS[n], random[n - 1]) for n in (1, 2, 3)]
+        if seed < 2:
+            lines += [line("hal", seed, n, LABELS[n], random[n - 1]) for n in (1, 2, 3)]
+    lines.append(line("hal", 2, 1, LABELS[1], 0.0))  # the seed is not done, and does not count
+    random, hal = standings(findings_of(lines), "accuracy")
+    assert (random.seeds, hal.seeds) == (4, 2)
+    assert (hal.efficiency.factor, hal.efficiency.bound) == (1.0, "exact")
+    assert hal.difference.mean == 0.0
+    assert hal.final == pytest.approx(0.96)
+    assert np.isnan(hal.difference.low)
+
+
 def test_no_difference_is_said_in_words(tmp_path, findings) -> None:
     alone = {"random": findings.curves["accuracy"]["random"], SHAKEN: None}
     alone[SHAKEN] = findings.curves["accuracy"][SHAKEN]
@@ -130,7 +150,7 @@ def test_no_difference_is_said_in_words(tmp_path, findings) -> None:
         findings.ceiling,
         {"random": 0.0, SHAKEN: 1.0},
     )
-    write_benchmark_report(tmp_path, only, training="preset default", seed=0)
+    write_benchmark_report(tmp_path, only, setup={"training": "preset default"}, seed=0)
     page = (tmp_path / "report.html").read_text()
     assert "no strategy is shown to be better than random choice" in page
     assert page.count("no significant difference") == len(findings.curves)
@@ -165,7 +185,7 @@ def brightness(page: Any) -> tuple[float, float]:
 @pytest.mark.xdist_group("browser")
 @pytest.mark.parametrize("width", [1366, 700])
 def test_the_page_is_whole_and_legible_in_light_and_dark(tmp_path, findings, visit, width) -> None:
-    write_benchmark_report(tmp_path, findings, training="preset default", seed=0)
+    write_benchmark_report(tmp_path, findings, setup={"training": "preset default"}, seed=0)
     for scheme in ("light", "dark"):
         page = visit(tmp_path / "report.html", scheme, width=width, height=800)
         is_whole(page, len(CURVES))

@@ -63,6 +63,8 @@ def test_the_files_hold_the_numbers(tmp_path: Path) -> None:
         "summary",
         "per_class",
         "confusion",
+        "worst_confusions",
+        "left_out",
         "per_tomogram",
         "calibration",
     ]
@@ -94,6 +96,36 @@ def test_a_truth_file_is_joined_by_id_and_wins(tmp_path: Path) -> None:
     result = evaluate(particles, tmp_path / "job", truth=tmp_path / "truth.star")
     assert result.assessment.overall["accuracy"].value == pytest.approx(3 / 4)
     assert result.left_out == {"no known class": 2}
+
+
+@pytest.mark.parametrize("value", ["nan", "None", "", "NA"])
+def test_what_is_no_name_of_a_class_in_a_truth_file_does_not_count(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, value: str
+) -> None:
+    particles = scored(["unlabelled"] * 5, ["apo", "apo", "ribo", "apo", "apo"])
+    labels = ["apo", value, "ribo", "ribo", value]
+    truth = new_particles({"halParticleId": list(particles.ids), "halLabel": labels})
+    write_particles(tmp_path / "truth.star", truth)
+    result = evaluate(particles, tmp_path / "job", truth=tmp_path / "truth.star")
+    assert result.assessment.classes == CLASSES
+    assert result.assessment.overall["accuracy"].value == pytest.approx(2 / 3)
+    assert result.left_out == {"no known class": 2}
+    warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert warnings == [
+        f"{tmp_path / 'truth.star'}: 2 particles left out, whose label is no name of a class,"
+        f" such as {value!r} of TS_1/000001"
+    ]
+
+
+def test_a_class_may_be_called_as_its_entry_of_the_pdb(tmp_path: Path) -> None:
+    particles = scored(["unlabelled"] * 3, ["apo", "apo", "ribo"])
+    truth = new_particles(
+        {"halParticleId": list(particles.ids), "halLabel": ["apo", "4v9f", "ribo"]}
+    )
+    write_particles(tmp_path / "truth.star", truth)
+    result = evaluate(particles, tmp_path / "job", truth=tmp_path / "truth.star")
+    assert result.assessment.overall["accuracy"].value == pytest.approx(2 / 3)
+    assert "4v9f" in result.assessment.classes
 
 
 def test_a_class_that_the_model_does_not_know_is_an_error_and_is_shown(
@@ -131,6 +163,96 @@ def test_the_summary_is_plain_json(tmp_path: Path) -> None:
     assert summary["per_class"]["thermo"]["recall"] is None
     assert summary["per_class"]["apo"]["support"] == 4
     assert summary["confusion"]["counts"][0] == [3, 1, 0]
+
+
+def test_one_particle_without_an_error_is_no_proof(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    particles = scored(["apo"] * 4 + ["ribo"] * 2, ["apo"] + ["ribo"] * 5)
+    result = evaluate(particles, tmp_path)
+    precision = result.assessment.per_class["precision"]
+    assert (precision.low[0], precision.high[0]) == (1.0, 1.0)
+    shares = [
+        {"measure": "precision", "class": "apo", "particles": 1, "most_wrong": 1.0},
+        {"measure": "recall", "class": "ribo", "particles": 2, "most_wrong": 1.0},
+    ]
+    assert result.summary()["no_error"] == shares
+    said = (
+        "up to 3 / n may still be wrong, whatever the interval: precision of apo 100.0% of 1,"
+        " recall of ribo 100.0% of 2; this holds for accuracy, precision and recall alone"
+    )
+    assert f"no error seen: {said}" in caplog.text
+    assert said in (tmp_path / "report.html").read_text()
+    table = read_star(tmp_path / "evaluation.star").table("no_error")
+    assert table is not None
+    assert table.column("halMetric") == ["precision", "recall"]
+    assert table.column("halClassName") == ["apo", "ribo"]
+    assert table.column("halMostWrong") == ["1.0000", "1.0000"]
+
+
+def test_many_classes_without_an_error_are_counted_in_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    labels = [*CLASSES] * 20
+    result = evaluate(scored(labels, labels), tmp_path)
+    assert "accuracy 5.0% of 60, precision of apo 15.0% of 20," in caplog.text
+    assert "and 1 more in table no_error" in caplog.text
+    assert read_star(tmp_path / "evaluation.star").table("worst_confusions") is None
+    assert result.summary()["worst_confusions"] == []
+
+
+def test_the_worst_confusions_are_told_by_name(tmp_path: Path) -> None:
+    particles = scored(
+        ["apo", "apo", "apo", "ribo", "ribo"], ["apo", "ribo", "ribo", "ribo", "apo"]
+    )
+    sure = ["0.9", "0.6", "0.8", "0.7", "0.5"]
+    changed = {"halProbability_apo": ["0.9", "0.4", "0.2", "0.3", "0.5"]}
+    changed |= {"halProbability_ribo": ["0.1", "0.6", "0.8", "0.7", "0.5"]}
+    particles = particles.with_columns(
+        changed | {"halProbability": sure, "halProbability_thermo": ["0.0"] * 5}
+    )
+    result = evaluate(particles, tmp_path, report=False)
+    rows = [
+        (1, "TS_0/000002", "apo", "ribo", 0.8),
+        (1, "TS_0/000000", "apo", "apo", 0.9),
+        (1, "TS_1/000003", "ribo", "ribo", 0.7),
+        (2, "TS_0/000004", "ribo", "apo", 0.5),
+        (2, "TS_1/000003", "ribo", "ribo", 0.7),
+        (2, "TS_0/000000", "apo", "apo", 0.9),
+    ]
+    keys = ("rank", "id", "true_class", "predicted_class", "probability")
+    told = result.summary()["worst_confusions"]
+    assert told == [dict(zip(keys, row, strict=True)) for row in rows]
+    table = read_star(tmp_path / "evaluation.star").table("worst_confusions")
+    assert table is not None
+    assert table.column("halParticleId") == [row[1] for row in rows]
+    assert table.column("halConfusionRank") == [str(row[0]) for row in rows]
+    assert table.column("halProbability") == [f"{row[-1]:.4f}" for row in rows]
+
+
+def test_resamples_and_what_is_left_out_are_told(tmp_path: Path) -> None:
+    result = evaluate(scored(LABELS, PREDICTED), tmp_path, bootstrap=50)
+    star = read_star(tmp_path / "evaluation.star")
+    assert set(star.table("summary").column("halResamples")) == {"50"}
+    left_out = star.table("left_out")
+    assert left_out.column("halReason") == ["no known class", "unknown or skip"]
+    assert left_out.column("halCount") == ["1", "2"]
+    assert result.summary()["resamples"] == 50
+    assert "bootstrap, 50 times" in (tmp_path / "report.html").read_text()
+
+
+def test_suspected_labels_are_told_in_json(tmp_path: Path) -> None:
+    particles = scored(["apo", "ribo", "apo"], ["apo"] * 3, split="pool")
+    assert evaluate(particles, tmp_path, split="pool").summary()["suspected_particles"] is None
+    columns = {
+        "halLabelProbability": ["0.9", "0.125", "nan"],
+        "halSuspectedClass": ["none", "apo", "none"],
+    }
+    summary = evaluate(particles.with_columns(columns), tmp_path, split="pool").summary()
+    assert summary["suspected_labels"] == 1
+    assert summary["suspected_particles"] == [
+        {"id": "TS_1/000001", "label": "ribo", "suspected_class": "apo", "probability": 0.125}
+    ]
 
 
 def test_the_seed_decides_the_intervals(tmp_path: Path) -> None:

@@ -1,0 +1,47 @@
+"""Shares without an error: which they are, and how much may still be wrong."""
+
+import numpy as np
+import pytest
+
+from halcmd.assessment.faultless import Faultless, faultless
+from halcmd.assessment.metrics import Assessment, assess
+
+
+def assessed(true: list[int], predicted: list[int]) -> Assessment:
+    return assess(
+        np.array(true),
+        np.array(predicted),
+        np.zeros(len(true), dtype=np.intp),
+        classes=("a", "b", "c"),
+        probabilities=np.full((len(true), 3), np.nan),
+        resamples=20,
+        rng=np.random.default_rng(0),
+    )
+
+
+def test_only_shares_of_particles_that_are_all_right_count() -> None:
+    found = assessed([0, 0, 0, 1, 1], [0, 1, 1, 1, 1])
+    assert faultless(found) == [Faultless("precision", "a", 1), Faultless("recall", "b", 2)]
+
+
+def test_without_any_error_the_accuracy_comes_first_then_the_fewest() -> None:
+    shares = faultless(assessed([0] * 60 + [1] * 6, [0] * 60 + [1] * 6))
+    named = [(share.measure, share.class_name, share.particles) for share in shares]
+    assert named == [
+        ("accuracy", None, 66),
+        ("precision", "b", 6),
+        ("recall", "b", 6),
+        ("precision", "a", 60),
+        ("recall", "a", 60),
+    ]
+    assert [share.most_wrong for share in shares[2:4]] == [0.5, pytest.approx(0.05)]
+
+
+def test_a_class_that_is_absent_has_no_share() -> None:
+    assert faultless(assessed([0, 1], [1, 0])) == []
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 20, 100, 1000])
+def test_the_rule_of_three_covers_the_exact_limit(count: int) -> None:
+    exact = 1 - 0.05 ** (1 / count)
+    assert exact <= Faultless("accuracy", None, count).most_wrong <= min(3 * exact, 1.0) + 0.05
