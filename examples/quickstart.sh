@@ -61,8 +61,8 @@ for round in $(seq "$rounds"); do
     # How good is it? Test particles were never trained on or asked for.
     halcmd evaluate --i "Score$round/particles.star" --truth Simulate/truth.star \
         --o "Evaluate$round/"
-    accuracy=$(awk '$1 == "accuracy" { print $2 }' "Evaluate$round/evaluation.star")
-    balanced=$(awk '$1 == "balanced_accuracy" { print $2 }' "Evaluate$round/evaluation.star")
+    accuracy=$(awk '$1 == "accuracy" { print $2; exit }' "Evaluate$round/evaluation.star")
+    balanced=$(awk '$1 == "balanced_accuracy" { print $2; exit }' "Evaluate$round/evaluation.star")
     table+=$(printf '\n%6d  %8s  %17s' "$((round * per_round))" "$accuracy" "$balanced")
 done
 

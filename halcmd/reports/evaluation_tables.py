@@ -87,13 +87,14 @@ def _confusion(found: Assessment) -> Table:
 
 
 def _no_error(shares: list[Faultless]) -> Table:
+    """Numbers first, so that ``awk '$1 == "accuracy"'`` finds the row of the summary alone."""
     return Table.from_columns(
         "no_error",
         {
-            "halMetric": [share.measure for share in shares],
-            "halClassName": [share.class_name or "none" for share in shares],
             "halCount": [share.particles for share in shares],
             "halMostWrong": text_of([share.most_wrong for share in shares], 4),
+            "halMetric": [share.measure for share in shares],
+            "halClassName": [share.class_name or "none" for share in shares],
         },
     )
 
