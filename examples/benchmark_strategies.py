@@ -1,4 +1,4 @@
-"""Which strategy saves labels: eight complexes, 640 particles to ask about, 32 to 224 labels.
+"""Which strategy saves labels: eight complexes, some 650 particles to ask about, 32 to 224 labels.
 
 python examples/benchmark_strategies.py --maps MAPS --folder DIR [--results DIR2] [--workers N]
 

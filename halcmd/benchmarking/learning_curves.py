@@ -29,10 +29,9 @@ class Difference:
     Attributes
     ----------
     mean, low, high : float
-        Mean difference and its 95 % bootstrap interval; NaN ends with fewer than two pairs.
+        Mean difference and its 95 % bootstrap interval; NaN ends with fewer than 6 pairs.
     p : float
-        Wilcoxon's signed-rank test, two-sided; NaN where it cannot be told (fewer than 6 pairs, or
-        all differences zero).
+        Wilcoxon's signed-rank test, two-sided; NaN where it cannot be told (fewer than 6 pairs).
     pairs : int
     """
 

@@ -239,13 +239,13 @@ def without_error(found: Assessment) -> str | None:
     parts = [
         share.measure
         + (f" of {share.class_name}" if share.class_name else "")
-        + f" {share.most_wrong:.1%} of {share.particles:,}"
+        + f" (up to {share.most_wrong:.1%} of {share.particles:,})"
         for share in shares[:_FEW_SHARES]
     ]
     more = len(shares) - len(parts)
     return (
-        f"up to 3 / n may still be wrong, whatever the interval: {', '.join(parts)}"
-        + (f" and {more:,} more in table no_error" if more else "")
+        f"up to 3 of n may still be wrong, whatever the interval says: {', '.join(parts)}"
+        + (f" and {more:,} more in evaluation.star" if more else "")
         + "; this holds for accuracy, precision and recall alone"
     )
 

@@ -75,9 +75,16 @@ class Findings:
         curves = [self.curves[measure][name] for name in strategies]
         return np.asarray(np.isfinite(np.concatenate(curves, axis=1)).all(axis=1))
 
-    def full(self, measure: str) -> float:
-        """Mean over the seeds with all labels; NaN where none is there."""
-        return float(mean_and_sd(self.ceiling[measure])[0])
+    def full(self, measure: str, *strategies: str) -> float:
+        """Mean over the seeds with all labels; NaN where none is there.
+
+        With strategies: over the seeds that have every point of them, if full supervision has any.
+        """
+        values = self.ceiling[measure]
+        if strategies:
+            whole = self.whole(measure, *strategies) & np.isfinite(values)
+            values = values[whole] if whole.any() else values
+        return float(mean_and_sd(values)[0])
 
     def summary(self) -> dict[str, object]:
         """What ``--json`` prints."""
@@ -220,11 +227,11 @@ def compared(findings: Findings, measure: str) -> dict[str, tuple[Difference, fl
 
 def standings(findings: Findings, measure: str) -> list[Standing]:
     """What a measure says of each strategy."""
-    full, pairs = findings.full(measure), compared(findings, measure)
+    pairs = compared(findings, measure)
     ranks, _, _ = ranks_over_seeds(findings, measure)
     labels, found = findings.labels, []
     for name in findings.strategies:
-        mean = findings.mean(measure, name)
+        mean, full = findings.mean(measure, name), findings.full(measure, name)
         pair, p = pairs.get(name, (None, float("nan")))
         found.append(
             Standing(
@@ -251,7 +258,7 @@ def _efficiency(findings: Findings, measure: str, name: str) -> Efficiency | Non
     if not both.any():
         return NOT_REACHED
     ours, random = (findings.curves[measure][each][both].mean(axis=0) for each in (name, RANDOM))
-    target = _EFFICIENT_AT * findings.full(measure)
+    target = _EFFICIENT_AT * findings.full(measure, name, RANDOM)
     return label_efficiency(findings.labels, ours, random, target)
 
 

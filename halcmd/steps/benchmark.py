@@ -85,7 +85,7 @@ def benchmark(
     protocol, training, stress
         What is done.
     gpu : str
-        As ``--gpu``, of each process.
+        As ``--gpu``; the processes take turns on several.
     threads : int
         CPU threads of each process.
     workers : int
@@ -98,7 +98,7 @@ def benchmark(
     Raises
     ------
     InputError, OptionError
-        The truth is not known, or the pool is too small.
+        The truth is not known, the pool is too small, or training would fail from the start.
     HalcmdError
         Some cells failed; all others are done.
     """
@@ -247,7 +247,8 @@ def _work(chains: Sequence[Chain], folder: Path, total: int, workers: int, name:
                 elif event.error:
                     failed.append((event.task, event.error))
                     log.warning(f"{event.task.name}: {event.error}")
-                    log.debug(event.trace)
+                    if event.trace:
+                        log.debug(event.trace)
                 elif event.task.done == {0}:  # a first training, made again for others
                     advance(1)
     return [f"{chain.name}: {why.splitlines()[0]}" for chain, why in failed]

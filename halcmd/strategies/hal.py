@@ -3,7 +3,7 @@
 Du et al. 2021, Bioinformatics, btab123, equation 5: ``score = D(unlabelled | maps) + lambda * H``
 with D a discriminator between labelled and unlabelled particles and H the entropy of the class
 probabilities. The query is taken in subsets, the discriminator retrained between them.
-Beyond the paper, the discriminator alone fills the first half of the subsets.
+Beyond the paper, the discriminator alone fills the first half of the subsets by default.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,6 @@ from scipy.stats import rankdata
 from halcmd.chance import generator
 from halcmd.compute.device import torch_generator
 from halcmd.console import Advance, log, progress
-from halcmd.errors import OptionError
 from halcmd.networks.discriminator import RECIPES, Discriminator, Recipe, standardise
 from halcmd.strategies.entropy import entropy
 from halcmd.strategies.options import options_of, own
@@ -26,6 +25,7 @@ from halcmd.strategies.sides import Fit, Sides, fit, unlabelled_probability
 NEEDS = frozenset({"probabilities", "features", "answers"})
 RANKS = True
 
+_EXPLORED = 0.5
 _ONE_IN = 5  # labelled particles are kept aside to check the discriminator with
 _LEAST_HELD_OUT = 2  # below, an AUC says nothing: training is short instead
 _CHUNK_BYTES = 64 * 2**20
@@ -37,12 +37,16 @@ class Options:
     """Parameters.
 
     ``explore`` is not the paper's. A class without any label, which the classifier takes for
-    another without doubt, has no entropy and is never asked for; examples/benchmark_strategies.py
-    compares 0, 0.25 and 0.5.
+    another without doubt, has no entropy and may never be asked for;
+    examples/benchmark_strategies.py compares 0, 0.25 and 0.5.
     """
 
     explore: float = own(
-        0.5, "share of the subsets that the discriminator alone fills; default preset", high=1.0
+        -1.0,
+        "share of the subsets that the discriminator alone fills; -1: 0.5 with the default preset,"
+        " else 0",
+        low=-1.0,
+        high=1.0,
     )
 
 
@@ -65,20 +69,10 @@ def select(pool: Pool, n: int, settings: QuerySettings) -> Selection:
         subset, of the others that of the last subset. Column ``halUnlabelledProbability`` holds D.
         Both are NaN for candidates that cannot be chosen whatever D says. ``halQuerySubset`` counts
         from 1 and is NaN for those not chosen.
-
-    Raises
-    ------
-    OptionError
-        ``explore`` with a preset that stands for the paper or its program.
     """
     explore = options_of(settings.options, Options).explore
-    if settings.preset != "default":
-        if explore != Options().explore:
-            raise OptionError(
-                "--option explore goes with --preset default",
-                found=f"--preset {settings.preset}, where the discriminator fills none alone",
-            )
-        explore = 0.0
+    if explore < 0:
+        explore = _EXPLORED if settings.preset == "default" else 0.0
     assert pool.probabilities is not None
     entropies = normalised_entropy(pool.probabilities, settings.entropy_norm)
     uncertainty = settings.lambda_ * entropies
@@ -111,6 +105,7 @@ def select_with(
             wanted = int(end) - len(taken)  # makes up for what limits left open before
             drawn = _drawn(pool, recipe, taken, number, least=wanted)
             judge.learn(taken, drawn, number)
+            score[np.setdiff1d(np.arange(len(pool)), taken)] = np.nan  # of another subset
             unsure = uncertainty if number >= exploring else np.zeros(len(pool))
             if not (pool.limits or pool.power):
                 drawn = drawn[could_be_chosen(unsure[drawn], wanted)]

@@ -178,8 +178,9 @@ def test_one_particle_without_an_error_is_no_proof(
     ]
     assert result.summary()["no_error"] == shares
     said = (
-        "up to 3 / n may still be wrong, whatever the interval: precision of apo 100.0% of 1,"
-        " recall of ribo 100.0% of 2; this holds for accuracy, precision and recall alone"
+        "up to 3 of n may still be wrong, whatever the interval says: precision of apo"
+        " (up to 100.0% of 1), recall of ribo (up to 100.0% of 2); this holds"
+        " for accuracy, precision and recall alone"
     )
     assert f"no error seen: {said}" in caplog.text
     assert said in (tmp_path / "report.html").read_text()
@@ -195,8 +196,8 @@ def test_many_classes_without_an_error_are_counted_in_the_log(
 ) -> None:
     labels = [*CLASSES] * 20
     result = evaluate(scored(labels, labels), tmp_path)
-    assert "accuracy 5.0% of 60, precision of apo 15.0% of 20," in caplog.text
-    assert "and 1 more in table no_error" in caplog.text
+    assert "accuracy (up to 5.0% of 60), precision of apo (up to 15.0% of 20)," in caplog.text
+    assert "and 1 more in evaluation.star" in caplog.text
     assert read_star(tmp_path / "evaluation.star").table("worst_confusions") is None
     assert result.summary()["worst_confusions"] == []
 

@@ -84,24 +84,31 @@ def test_the_discriminator_alone_fills_the_first_subsets(
     np.testing.assert_array_equal(found.chosen[:first], bare[:first])
 
 
-def test_half_is_explored_unless_the_query_is_to_be_as_published(make_pool: MakePool) -> None:
+@pytest.mark.parametrize("preset", PRESETS)
+def test_half_is_explored_unless_the_query_is_to_be_as_published(
+    make_pool: MakePool, preset: str
+) -> None:
     pool = make_pool()
-    chosen = {
-        (preset, options): hal.select(pool, 12, QuerySettings(preset=preset, options=options))
-        for preset in PRESETS
-        for options in (None, hal.Options(), PLAIN)
-        if options != PLAIN or preset == "default"
-    }
-    usual = chosen["default", None].chosen.tolist()
-    assert chosen["default", hal.Options(explore=0.5)].chosen.tolist() == usual
-    assert chosen["default", PLAIN].chosen.tolist() != usual
-    for preset in ("paper", "code"):
-        found = chosen[preset, hal.Options()]
-        unsure = entropy.entropy(pool.probabilities)[found.chosen]
-        novelty = found.columns["halUnlabelledProbability"][found.chosen]
-        np.testing.assert_allclose(found.score[found.chosen], novelty + unsure)
-        with pytest.raises(OptionError, match="explore"):
-            hal.select(pool, 12, QuerySettings(preset=preset, options=PLAIN))
+
+    def chosen(options: hal.Options | None) -> list[int]:
+        settings = QuerySettings(preset=preset, options=options)
+        return hal.select(pool, 12, settings).chosen.tolist()
+
+    half, none = chosen(hal.Options(explore=0.5)), chosen(PLAIN)
+    assert half != none
+    usual = half if preset == "default" else none
+    assert chosen(None) == chosen(hal.Options()) == usual
+
+
+def test_scores_are_those_of_one_subset(make_pool: MakePool) -> None:
+    """What is left over has the score of the last one, not that of D alone."""
+    pool = make_pool(classes=12)
+    found = hal.select(pool, 12, QuerySettings(lambda_=3.0))
+    left = np.setdiff1d(np.flatnonzero(np.isfinite(found.score)), found.chosen)
+    novelty = found.columns["halUnlabelledProbability"][left]
+    unsure = 3.0 * entropy.entropy(pool.probabilities)[left]
+    np.testing.assert_allclose(found.score[left], novelty + unsure)
+    assert np.isnan(found.score).any()
 
 
 def test_the_discriminator_learns_what_was_just_chosen(make_pool: MakePool) -> None:
