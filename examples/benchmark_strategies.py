@@ -42,7 +42,6 @@ POOLS = {
     },
 }
 MEASURES = {"balanced": ("accuracy",), "picks": ("macro_f1", "balanced_accuracy", "rare_recall")}
-LOOP = ["--initial", "32", "--n", "32"]
 
 
 @dataclass(frozen=True)
@@ -73,11 +72,11 @@ class Group:
 
 
 OTHERS = ("entropy", "coreset", "typiclust", "tcm", "power-margin", "dal")
-SLOW = ("bald", "ee-bmal", "vaal", "bgal")
+OTHERS += ("bald", "ee-bmal", "vaal", "bgal")  # take minutes: last
 GROUPS = {
     "leaders": Group(("random", "hal", "margin", "badge"), 10),
     "explore": Group(("hal:explore=0", "hal:explore=0.25"), 10),
-    "others": Group((*OTHERS, *SLOW), 2),
+    "others": Group(OTHERS, 2),
     "unlabelled": Group(
         ("random", "hal"),
         10,
@@ -152,9 +151,10 @@ def run(given: argparse.Namespace, pool: str, group: Group) -> None:
         shutil.copy(kept, own)
     words = ["--i", str(data / "particles.star"), "--truth", str(data / "truth.star")]
     words += [*group.options, "--strategies", ",".join(group.strategies)]
-    words += ["--initial", "6", "--n", "2", "--rounds", "1"] if given.small else LOOP
-    words += [] if given.small else ["--rounds", f"{group.rounds}"]
-    if given.small:
+    if not given.small:
+        words += ["--initial", "32", "--n", "32", "--rounds", f"{group.rounds}"]
+    else:
+        words += ["--initial", "6", "--n", "2", "--rounds", "1"]
         words += ["--steps", "2"] if group.recipe != "paper" else ["--network", "compact"]
         words += ["--epochs", "1"] if group.recipe == "paper" else []
     words += ["--seeds", str(given.seeds or group.seeds), *POOLS[pool]["stress"]]

@@ -72,7 +72,7 @@ def in_words(known: Particles, experiment: Experiment, counts: Counts) -> dict[s
         f" {'evenly of the classes' if counts.stratified else 'at random'};"
         f" {protocol.rounds} times {counts.n:,}, HAL in {min(protocol.subsets, counts.n)} subsets"
         f" (preset {protocol.query})",
-        "made harder": ", ".join(harder) or "no",
+        "stress": ", ".join(harder) or "none",
         "training": ", ".join([f"preset {training.preset}", *said, *start]),
     }
 
