@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import numpy as np
 
-from halcmd.benchmarking.experiment import read_results
+from halcmd.benchmarking.experiment import FULL, read_results
 from halcmd.benchmarking.learning_curves import (
     NO_PAIRS,
     Difference,
@@ -37,7 +37,7 @@ SETS = {
     "r1b": DataSet("R1b (real, 6 classes)"),
     "r2": DataSet("R2 (real, 7 classes)"),
 }
-FULL, ALL = "full", "all labels"
+ALL = "all labels"
 # What can still be read of the paper's tables: final accuracies, in its text.
 PAPER = {
     ("s2", FULL): 0.9536,
@@ -168,7 +168,7 @@ def rows_of(job: Path, data: str, entries: Sequence[Entry]) -> list[Row]:
                 if np.isfinite(value)
             },
             PAPER.get((data, entry.strategy), float("nan")),
-            facts={"halQuerySeconds": found.seconds.get(entry.strategy, np.nan), **entry.facts},
+            facts={"halQuerySeconds": found.seconds[entry.strategy].query, **entry.facts},
         )
         for entry in [*entries, Entry(FULL, ALL)]
         if entry.strategy in ends

@@ -23,8 +23,12 @@ from halcmd.splitting import split_test
 Labels = NDArray[np.object_]
 Key = tuple[str, int, int]
 
+# Stand as strategies in results.jsonl: the first training of a seed, and full supervision.
+START, FULL = "start", "full"
+
 _ENOUGH_TOMOGRAMS = 5
-_NEEDED = ("labels", "accuracy", "balanced_accuracy", "macro_f1", "recall", "asked", "seconds")
+_MEASURED = ("accuracy", "balanced_accuracy", "macro_f1", "ece", "recall")
+_NEEDED = ("labels", *_MEASURED, "asked", "seconds")
 
 
 @dataclass(frozen=True)

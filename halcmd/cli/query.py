@@ -54,7 +54,7 @@ def query(
     subsets: Annotated[
         int,
         Option(
-            help="HAL: parts that the query is taken in, the discriminator retrained between.",
+            help="HAL: subsets that the query is taken in, the discriminator retrained between.",
             rich_help_panel="Query",
             min=1,
         ),

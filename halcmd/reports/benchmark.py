@@ -1,28 +1,28 @@
 """The pages of a benchmark: tables, curves, and what they mean in words."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from halcmd import __version__
+from halcmd.benchmarking.experiment import FULL
 from halcmd.benchmarking.learning_curves import (
-    NO_PAIRS,
-    NOT_REACHED,
     SIGNIFICANT,
     Difference,
     band,
     checkpoints,
     in_words,
-    mean_and_sd,
     penalties,
 )
 from halcmd.console import log
 from halcmd.formats.curve_plots import Panel, plot_curves, plot_penalties
 from halcmd.formats.report import Listing, Picture, write_report
-from halcmd.formats.star import Star, Table, text_of, write_star
+from halcmd.formats.star import write_star
+from halcmd.reports.benchmark_tables import curve_tables
 from halcmd.reports.findings import (
+    CALIBRATION,
     MEASURES,
     RANDOM,
     TARGETS,
@@ -36,10 +36,12 @@ from halcmd.tables import running
 
 _MAIN = "balanced_accuracy"
 _NEVER = "\N{EN DASH}"
+_ALL = "all labels"
 _HOW_TO_READ = (
     "end: at the last point; area: under the curve, over labels and over their logarithm; 90% to"
     " 99%: labels to that share of full supervision (\N{EN DASH} = never); fewer: times as many"
-    " labels random choice needs to 95%; rank: mean over the seeds"
+    " labels random choice needs to 95%; rank: mean over the seeds; evenness: 1 where all classes"
+    " were asked for alike"
 )
 
 Floats = NDArray[np.float64]
@@ -54,8 +56,7 @@ def write_benchmark_report(
     """
     main, now = compared(findings, _MAIN), running.get()
     beaten = _penalties(findings)
-    tables = [_points(findings), *_summaries(findings), _overall(findings)]
-    write_star(folder / "curves.star", Star((*tables, _beaten(findings, beaten))))
+    write_star(folder / "curves.star", curve_tables(findings, beaten))
     plot_curves(
         folder / "curves.png", [panel(findings, each, title) for each, title in MEASURES.items()]
     )
@@ -79,7 +80,13 @@ def write_benchmark_report(
                 f" {MEASURES[_MAIN]} than the column's (paired t test, p < 0.05).",
             ),
         ],
-        listings=[_listing(findings, measure) for measure in MEASURES],
+        listings=[
+            *(_listing(findings, measure) for measure in MEASURES),
+            _calibration(findings),
+            _recall(findings),
+            _asked(findings),
+            _seconds(findings),
+        ],
         provenance={"halcmd": __version__, "seed": str(seed)}
         | ({} if now is None else {"command": now.command}),
     )
@@ -119,11 +126,6 @@ def _facts(findings: Findings, setup: Mapping[str, str]) -> dict[str, str]:
         "strategies": ", ".join(findings.strategies),
         "labels": ", ".join(f"{n:,}" for n in findings.labels),
         "seeds": ", ".join(map(str, findings.seeds)),
-        "seconds of a query": ", ".join(
-            f"{name} {seconds:.1f}"
-            for name, seconds in findings.seconds.items()
-            if np.isfinite(seconds)
-        ),
         "do the ranks differ?": _ranks_in_words(findings),
         "tables": _HOW_TO_READ,
     }
@@ -165,10 +167,56 @@ def _listing(findings: Findings, measure: str) -> Listing:
         for each in standings(findings, measure)
     ]
     seeds = int(np.isfinite(findings.ceiling[measure]).sum())
-    full = ["all labels", str(seeds), f"{findings.full(measure):.3f}"]
+    full = [_ALL, str(seeds), f"{findings.full(measure):.3f}"]
     rows.append([*full, *[""] * (len(columns) - len(full))])
     title = MEASURES[measure]
     return Listing(title[0].upper() + title[1:], columns, rows)
+
+
+def _calibration(findings: Findings) -> Listing:
+    rows = [
+        [name, *_texts(findings.mean(CALIBRATION, name), ".3f")] for name in findings.strategies
+    ]
+    if not np.isnan(full := findings.full(CALIBRATION)):
+        rows.append([_ALL, *[""] * (len(findings.labels) - 1), f"{full:.3f}"])
+    labels = [f"{n:,}" for n in findings.labels]
+    return Listing("Expected calibration error, by labels", ["strategy", *labels], rows)
+
+
+def _recall(findings: Findings) -> Listing:
+    found = findings.by_class
+    rows = [
+        [_ALL if name == FULL else name, *_texts(values, ".3f")]
+        for name, values in found.recall.items()
+    ]
+    return Listing("Recall of each class, at the end", ["strategy", *found.classes], rows)
+
+
+def _asked(findings: Findings) -> Listing:
+    found = findings.by_class
+    rows = [
+        [
+            "the pool" if name == FULL else name,
+            f"{found.evenness[name]:.2f}",
+            *_texts(100 * shares, ".1f"),
+        ]
+        for name, shares in found.asked.items()
+    ]
+    columns = ["strategy", "evenness", *found.classes]
+    return Listing("What was asked for, in percent", columns, rows)
+
+
+def _seconds(findings: Findings) -> Listing:
+    rows = [
+        [_ALL if name == FULL else name, *_texts((each.train, each.query), ".1f")]
+        for name in findings.by_class.asked
+        for each in [findings.seconds[name]]
+    ]
+    return Listing("Seconds", ["strategy", "a training", "a query"], rows)
+
+
+def _texts(values: Iterable[float], form: str) -> list[str]:
+    return [_NEVER if np.isnan(value) else f"{value:{form}}" for value in values]
 
 
 def _with_interval(found: Difference) -> str:
@@ -184,79 +232,6 @@ def _unbroken(found: Difference) -> str:
 
 def _labels(value: float) -> str:
     return _NEVER if np.isinf(value) else f"{value:,.0f}"
-
-
-def _points(findings: Findings) -> Table:
-    """A row per strategy and number of labels."""
-    columns: dict[str, list[str]] = {"halStrategy": [], "halLabels": []}
-    for name in findings.strategies:
-        columns["halStrategy"] += [name] * len(findings.labels)
-        columns["halLabels"] += [str(n) for n in findings.labels]
-    for measure in MEASURES:
-        title = "".join(word.capitalize() for word in measure.split("_"))
-        values = [findings.values(measure, name) for name in findings.strategies]
-        means, spreads, _ = (
-            np.concatenate(each) for each in zip(*map(mean_and_sd, values), strict=True)
-        )
-        columns[f"hal{title}"] = text_of(means, 4)
-        columns[f"hal{title}Sd"] = text_of(spreads, 4)
-    return Table.from_columns("curves", columns)
-
-
-def _summaries(findings: Findings) -> Iterator[Table]:
-    """A table per measure with what report.html lists."""
-    for measure in MEASURES:
-        found = standings(findings, measure)
-        pairs = [each.difference or NO_PAIRS for each in found]
-        saved = [each.efficiency or NOT_REACHED for each in found]
-        reach = np.array([each.reach for each in found])
-        columns: dict[str, list[str]] = {
-            "halStrategy": [each.strategy for each in found],
-            "halSeeds": [str(each.seeds) for each in found],
-            "halFinal": text_of([each.final for each in found], 4),
-            "halArea": text_of([each.area for each in found], 4),
-            "halAreaLog": text_of([each.log_area for each in found], 4),
-        }
-        for share, labels in zip(TARGETS, reach.T, strict=True):
-            texts = [f"{value:.0f}" for value in labels]  # inf = never
-            columns[f"halLabelsTo{100 * share:.0f}"] = texts
-        columns |= {
-            "halLabelEfficiency": text_of([each.factor for each in saved], 3),
-            "halLabelEfficiencyBound": [each.bound for each in saved],
-            "halMeanRank": text_of([each.rank for each in found], 3),
-            "halDifference": text_of([each.mean for each in pairs], 4),
-            "halDifferenceLow": text_of([each.low for each in pairs], 4),
-            "halDifferenceHigh": text_of([each.high for each in pairs], 4),
-            "halPairs": [str(each.pairs) for each in pairs],
-            "halPHolm": text_of([each.p for each in found], 5),
-            "halInWords": [each.words or "none" for each in found],
-        }
-        yield Table.from_columns(f"summary_{measure}", columns)
-
-
-def _overall(findings: Findings) -> Table:
-    """A row per measure: full supervision, and whether the ranks of the strategies differ."""
-    tests = [ranks_over_seeds(findings, measure)[1:] for measure in MEASURES]
-    columns = {
-        "halMeasure": [*MEASURES],
-        "halFullSupervision": text_of([findings.full(measure) for measure in MEASURES], 4),
-        "halFriedmanP": text_of([p for p, _ in tests], 5),
-        "halNemenyiGap": text_of([gap for _, gap in tests], 3),
-    }
-    return Table.from_columns("overall", columns)
-
-
-def _beaten(findings: Findings, shares: Floats) -> Table:
-    """A row per pair of strategies: the share of the points at which the first one is better."""
-    names = findings.strategies
-    pairs = [(row, column) for row in range(len(names)) for column in range(len(names))]
-    pairs = [(row, column) for row, column in pairs if row != column]
-    columns = {
-        "halBetter": [names[row] for row, _ in pairs],
-        "halWorse": [names[column] for _, column in pairs],
-        "halShareOfPoints": text_of([shares[pair] for pair in pairs], 3),
-    }
-    return Table.from_columns("penalty", columns)
 
 
 def _penalties(findings: Findings) -> Floats:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from halcmd.benchmarking.experiment import FULL, START
 from halcmd.benchmarking.learning_curves import (
     NO_PAIRS,
     NOT_REACHED,
@@ -21,6 +22,7 @@ from halcmd.benchmarking.learning_curves import (
     mean_and_sd,
     mean_ranks,
 )
+from halcmd.reports.findings_by_class import ByClass, by_class
 
 MEASURES = {
     "accuracy": "accuracy",
@@ -28,12 +30,21 @@ MEASURES = {
     "macro_f1": "macro F1",
     "rare_recall": "recall of the rarest third",
 }
+CALIBRATION = "ece"  # has curves, but the lower the better
 TARGETS = (0.90, 0.95, 0.97, 0.99)
 RANDOM = "random"
 _EFFICIENT_AT = 0.95
-_ENDS = ("start", "full")
+_CURVED = (*MEASURES, CALIBRATION)
 
 Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """Mean of the trainings and of the queries of a strategy; NaN where there is none."""
+
+    train: float
+    query: float
 
 
 @dataclass(frozen=True)
@@ -50,8 +61,10 @@ class Findings:
         Measure -> strategy -> values; NaN where a cell is missing.
     ceiling : dict of str to ndarray, shape (n_seeds,)
         Measure -> with all labels.
-    seconds : dict of str to float
-        Strategy -> mean seconds of a query.
+    seconds : dict of str to Seconds
+        Strategy or ``full`` -> how long it took.
+    by_class : ByClass
+        What was asked for, and the recall of each class in the end.
     """
 
     strategies: tuple[str, ...]
@@ -59,7 +72,8 @@ class Findings:
     labels: tuple[int, ...]
     curves: dict[str, dict[str, Floats]]
     ceiling: dict[str, Floats]
-    seconds: dict[str, float]
+    seconds: dict[str, Seconds]
+    by_class: ByClass
 
     def mean(self, measure: str, strategy: str) -> Floats:
         """Mean curve over the seeds that have every point, else over what there is of each."""
@@ -94,13 +108,18 @@ class Findings:
             "strategies": {
                 name: {
                     measure: [_number(value) for value in self.mean(measure, name)]
-                    for measure in MEASURES
+                    for measure in _CURVED
                 }
                 for name in self.strategies
             },
             "full": {measure: _number(self.full(measure)) for measure in MEASURES},
             "friedman_p": {m: _number(ranks_over_seeds(self, m)[1]) for m in MEASURES},
             "nemenyi_gap": {m: _number(ranks_over_seeds(self, m)[2]) for m in MEASURES},
+            "classes": self.by_class.summary(),
+            "seconds": {
+                name: {"train": _number(each.train), "query": _number(each.query)}
+                for name, each in self.seconds.items()
+            },
             "standings": {
                 measure: {each.strategy: each.summary() for each in standings(self, measure)}
                 for measure in MEASURES
@@ -178,15 +197,17 @@ def findings_of(lines: Sequence[Mapping[str, Any]]) -> Findings:
     """
     seeds = tuple(sorted({line["seed"] for line in lines}))
     names = [line["strategy"] for line in lines]
-    strategies = tuple(n for n in dict.fromkeys(sorted(names, key=_random_first)) if n not in _ENDS)
+    strategies = tuple(
+        n for n in dict.fromkeys(sorted(names, key=_random_first)) if n not in (START, FULL)
+    )
     at = {(line["strategy"], line["seed"], line["round"]): line for line in lines}
-    curved = [line for line in lines if line["strategy"] != "full"]
+    curved = [line for line in lines if line["strategy"] != FULL]
     rounds = sorted({line["round"] for line in curved})
     labels = [[line["labels"] for line in curved if line["round"] == number] for number in rounds]
-    rare = {seed: _rare(at.get(("full", seed, 0))) for seed in seeds}
+    rare = {seed: _rare(at.get((FULL, seed, 0))) for seed in seeds}
 
     def value(measure: str, strategy: str, seed: int, number: int) -> float:
-        line = at.get((strategy if number else "start", seed, number))
+        line = at.get((strategy if number else START, seed, number))
         return _value(line, measure, rare[seed])
 
     curves = {
@@ -194,13 +215,11 @@ def findings_of(lines: Sequence[Mapping[str, Any]]) -> Findings:
             name: np.array([[value(measure, name, s, r) for r in rounds] for s in seeds])
             for name in strategies
         }
-        for measure in MEASURES
+        for measure in _CURVED
     }
     ceiling = {
-        measure: np.array(
-            [_value(at.get(("full", seed, 0)), measure, rare[seed]) for seed in seeds]
-        )
-        for measure in MEASURES
+        measure: np.array([_value(at.get((FULL, seed, 0)), measure, rare[seed]) for seed in seeds])
+        for measure in _CURVED
     }
     return Findings(
         strategies,
@@ -208,7 +227,8 @@ def findings_of(lines: Sequence[Mapping[str, Any]]) -> Findings:
         tuple(round(float(np.median(each))) for each in labels),
         curves,
         ceiling,
-        {name: _query_seconds(lines, name) for name in strategies},
+        {name: _seconds(lines, name) for name in (*strategies, FULL)},
+        by_class(lines, strategies),
     )
 
 
@@ -279,7 +299,7 @@ def _value(line: Mapping[str, Any] | None, measure: str, rare: Sequence[str]) ->
         return float("nan")
     if measure == "rare_recall":
         recalls = [line["recall"][name] for name in rare if line["recall"][name] is not None]
-        return float(np.mean(recalls)) if recalls else float("nan")
+        return _mean(recalls)
     return float(line[measure])
 
 
@@ -295,10 +315,14 @@ def _rare(full: Mapping[str, Any] | None) -> list[str]:
     return ordered[: max(len(ordered) // 3, 1)]
 
 
-def _query_seconds(lines: Sequence[Mapping[str, Any]], name: str) -> float:
-    found = [line["seconds"]["query"] for line in lines if line["strategy"] == name]
-    known = [value for value in found if value is not None]
-    return float(np.mean(known)) if known else float("nan")
+def _seconds(lines: Sequence[Mapping[str, Any]], name: str) -> Seconds:
+    own = [line["seconds"] for line in lines if line["strategy"] == name]
+    train, query = ([each[of] for each in own if each[of] is not None] for of in ("train", "query"))
+    return Seconds(_mean(train), _mean(query))
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if values else float("nan")
 
 
 def _random_first(name: str) -> tuple[bool, str]:

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from halcmd.benchmarking.experiment import (
+    FULL,
+    START,
     Experiment,
     Key,
     Training,
@@ -32,7 +34,7 @@ from halcmd.particles import NOT_TRAINED, UNLABELLED, Particles
 from halcmd.reports.benchmark import write_benchmark_report
 from halcmd.reports.findings import Findings, findings_of
 from halcmd.reports.wording import plural
-from halcmd.steps.benchmark_cells import CELLS, FULL, INPUT, START, Chain, do, rounds_of
+from halcmd.steps.benchmark_cells import CELLS, INPUT, Chain, do, rounds_of
 from halcmd.strategies.pool import QuerySettings
 from halcmd.strategies.variants import variant
 from halcmd.subtomograms import open_boxes

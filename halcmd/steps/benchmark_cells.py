@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halcmd.benchmarking.experiment import (
+    FULL,
+    START,
     Experiment,
     Labels,
     assessed,
@@ -28,7 +30,6 @@ from halcmd.strategies.variants import variant
 from halcmd.tables import read_particles
 
 CELLS = "Cells"
-START, FULL = "start", "full"
 INPUT = "input.star"
 
 

@@ -122,13 +122,13 @@ def select_with(
 
 
 def subset_sizes(n: int, subsets: int) -> list[int]:
-    """Sizes of the parts of a query of ``n``: as even as can be, none empty, adding up to ``n``.
+    """Sizes of the subsets of a query of ``n``: as even as can be, none empty, adding up to ``n``.
 
     (The published code asks for everything where n < subsets, and adds one tiny subset where n is
     not a multiple.)
     """
-    parts = max(min(n, subsets), 0)
-    return [n // parts + (part < n % parts) for part in range(parts)]
+    count = max(min(n, subsets), 0)
+    return [n // count + (number < n % count) for number in range(count)]
 
 
 def normalised_entropy(probabilities: Floats, norm: str) -> Floats:

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from scipy import stats
 from halcmd.benchmarking.learning_curves import area
 from halcmd.formats.star import Star, read_star
 from halcmd.reports.benchmark import write_benchmark_report
-from halcmd.reports.findings import Findings, findings_of, ranks_over_seeds, standings
+from halcmd.reports.findings import MEASURES, Findings, findings_of, ranks_over_seeds, standings
 
 ROOT = Path(__file__).parents[2]
 LABELS = (10, 20, 30, 40)
@@ -121,6 +122,33 @@ def test_the_star_file_has_every_number_of_the_page(tmp_path, findings) -> None:
     assert summary["labels_to"]["0.99"] is None
 
 
+def test_classes_and_seconds_of_lines_made_by_hand(tmp_path) -> None:
+    """Two seeds: all of one class in one of them, of both alike in the other."""
+    lines = []
+    for seed, asked in enumerate(({"a": 4}, {"a": 1, "b": 1})):
+        lines += [line("start", seed, 0, 10, 0.6), line("full", seed, 0, 90, 1.0)]
+        for number in (1, 2):
+            made = line("random", seed, number, LABELS[number], 0.5 + 0.2 * number + 0.1 * seed)
+            lines.append(made | {"asked": asked, "ece": 0.01 * number})
+    lines[-1]["recall"] = {"a": 0.0, "b": None, "c": None}
+    lines[2]["seconds"] = {"train": None, "query": 0.5}
+    found = findings_of(lines)
+    assert found.by_class.classes == ("a", "b", "c")
+    assert found.by_class.asked["random"] == pytest.approx([0.75, 0.25, 0.0])
+    assert found.by_class.evenness["random"] == pytest.approx(np.log(2) / np.log(3) / 2)
+    assert found.by_class.asked["full"] == pytest.approx([3 / 6, 2 / 6, 1 / 6])
+    assert found.by_class.evenness["full"] == pytest.approx(stats.entropy([3, 2, 1], base=3))
+    assert found.by_class.recall["random"] == pytest.approx([0.45, 0.9, 0.9])
+    assert (found.seconds["random"].train, found.seconds["random"].query) == (1.0, 2.0)
+    write_benchmark_report(tmp_path, found, setup={}, seed=0)
+    star = read_star(tmp_path / "curves.star")
+    assert star.table("curves").column("halEce")[:3] == ["0.1000", "0.0100", "0.0200"]
+    assert star.table("classes").column("halAskedShare")[:3] == ["0.7500", "0.2500", "0.0000"]
+    assert star.table("classes").column("halRecall")[:3] == ["0.4500", "0.9000", "0.9000"]
+    assert star.table("queries").column("halQuerySeconds") == ["2.00", "nan"]
+    assert json.loads(json.dumps(found.summary()))["classes"]["random"]["asked"]["b"] == 0.25
+
+
 def test_strategies_are_compared_over_the_seeds_that_both_have() -> None:
     """Random choice is bad in the seeds that the other one lacks."""
     lines = []
@@ -142,18 +170,12 @@ def test_strategies_are_compared_over_the_seeds_that_both_have() -> None:
 def test_no_difference_is_said_in_words(tmp_path, findings) -> None:
     alone = {"random": findings.curves["accuracy"]["random"], SHAKEN: None}
     alone[SHAKEN] = findings.curves["accuracy"][SHAKEN]
-    only = Findings(
-        ("random", SHAKEN),
-        findings.seeds,
-        findings.labels,
-        dict.fromkeys(findings.curves, alone),
-        findings.ceiling,
-        {"random": 0.0, SHAKEN: 1.0},
-    )
+    curves = dict.fromkeys(findings.curves, alone)
+    only = replace(findings, strategies=("random", SHAKEN), curves=curves)
     write_benchmark_report(tmp_path, only, setup={"training": "preset default"}, seed=0)
     page = (tmp_path / "report.html").read_text()
     assert "no strategy is shown to be better than random choice" in page
-    assert page.count("no significant difference") == len(findings.curves)
+    assert page.count("no significant difference") == len(MEASURES)
 
 
 # In a browser
@@ -165,6 +187,8 @@ def is_whole(page: Any, strategies: int) -> None:
     assert drawn == [True, True]
     headings = page.locator("h2").all_inner_texts()
     tables = ["Accuracy", "Balanced accuracy", "Macro F1", "Recall of the rarest third"]
+    tables += ["Expected calibration error, by labels", "Recall of each class, at the end"]
+    tables += ["What was asked for, in percent", "Seconds"]
     assert headings == ["Learning curves", "Who beats whom", *tables]
     for place in range(len(tables)):
         rows = page.locator("section").nth(place).locator("tbody tr")

@@ -1,0 +1,130 @@
+"""The tables of curves.star: every number of a benchmark's page."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from halcmd.benchmarking.learning_curves import NO_PAIRS, NOT_REACHED, mean_and_sd
+from halcmd.formats.star import Star, Table, text_of
+from halcmd.reports.findings import (
+    CALIBRATION,
+    MEASURES,
+    TARGETS,
+    Findings,
+    ranks_over_seeds,
+    standings,
+)
+
+Floats = NDArray[np.float64]
+
+
+def curve_tables(findings: Findings, beaten: Floats) -> Star:
+    """All tables.
+
+    Parameters
+    ----------
+    findings : Findings
+    beaten : ndarray, shape (n_strategies, n_strategies)
+        Shares of the points at which the row's strategy is better than the column's.
+    """
+    tables = [_points(findings), *_summaries(findings), _overall(findings)]
+    return Star((*tables, _beaten(findings, beaten), _classes(findings), _queries(findings)))
+
+
+def _points(findings: Findings) -> Table:
+    """A row per strategy and number of labels."""
+    columns: dict[str, list[str]] = {"halStrategy": [], "halLabels": []}
+    for name in findings.strategies:
+        columns["halStrategy"] += [name] * len(findings.labels)
+        columns["halLabels"] += [str(n) for n in findings.labels]
+    for measure in (*MEASURES, CALIBRATION):
+        title = "".join(word.capitalize() for word in measure.split("_"))
+        values = [findings.values(measure, name) for name in findings.strategies]
+        means, spreads, _ = (
+            np.concatenate(each) for each in zip(*map(mean_and_sd, values), strict=True)
+        )
+        columns[f"hal{title}"] = text_of(means, 4)
+        columns[f"hal{title}Sd"] = text_of(spreads, 4)
+    return Table.from_columns("curves", columns)
+
+
+def _summaries(findings: Findings) -> Iterator[Table]:
+    """A table per measure with what report.html lists."""
+    for measure in MEASURES:
+        found = standings(findings, measure)
+        pairs = [each.difference or NO_PAIRS for each in found]
+        saved = [each.efficiency or NOT_REACHED for each in found]
+        reach = np.array([each.reach for each in found])
+        columns: dict[str, list[str]] = {
+            "halStrategy": [each.strategy for each in found],
+            "halSeeds": [str(each.seeds) for each in found],
+            "halFinal": text_of([each.final for each in found], 4),
+            "halArea": text_of([each.area for each in found], 4),
+            "halAreaLog": text_of([each.log_area for each in found], 4),
+        }
+        for share, labels in zip(TARGETS, reach.T, strict=True):
+            texts = [f"{value:.0f}" for value in labels]  # inf = never
+            columns[f"halLabelsTo{100 * share:.0f}"] = texts
+        columns |= {
+            "halLabelEfficiency": text_of([each.factor for each in saved], 3),
+            "halLabelEfficiencyBound": [each.bound for each in saved],
+            "halMeanRank": text_of([each.rank for each in found], 3),
+            "halDifference": text_of([each.mean for each in pairs], 4),
+            "halDifferenceLow": text_of([each.low for each in pairs], 4),
+            "halDifferenceHigh": text_of([each.high for each in pairs], 4),
+            "halPairs": [str(each.pairs) for each in pairs],
+            "halPHolm": text_of([each.p for each in found], 5),
+            "halInWords": [each.words or "none" for each in found],
+        }
+        yield Table.from_columns(f"summary_{measure}", columns)
+
+
+def _overall(findings: Findings) -> Table:
+    """A row per measure: full supervision, and whether the ranks of the strategies differ."""
+    tests = [ranks_over_seeds(findings, measure)[1:] for measure in MEASURES]
+    columns = {
+        "halMeasure": [*MEASURES],
+        "halFullSupervision": text_of([findings.full(measure) for measure in MEASURES], 4),
+        "halFriedmanP": text_of([p for p, _ in tests], 5),
+        "halNemenyiGap": text_of([gap for _, gap in tests], 3),
+    }
+    return Table.from_columns("overall", columns)
+
+
+def _beaten(findings: Findings, shares: Floats) -> Table:
+    """A row per pair of strategies: the share of the points at which the first one is better."""
+    names = findings.strategies
+    pairs = [(row, column) for row in range(len(names)) for column in range(len(names))]
+    pairs = [(row, column) for row, column in pairs if row != column]
+    columns = {
+        "halBetter": [names[row] for row, _ in pairs],
+        "halWorse": [names[column] for _, column in pairs],
+        "halShareOfPoints": text_of([shares[pair] for pair in pairs], 3),
+    }
+    return Table.from_columns("penalty", columns)
+
+
+def _classes(findings: Findings) -> Table:
+    """A row per strategy and class: how often it was asked for, and its recall in the end."""
+    found = findings.by_class
+    columns = {
+        "halStrategy": [name for name in found.asked for _ in found.classes],
+        "halLabel": [each for _ in found.asked for each in found.classes],
+        "halAskedShare": text_of(np.concatenate([*found.asked.values()]), 4),
+        "halRecall": text_of(np.concatenate([*found.recall.values()]), 4),
+    }
+    return Table.from_columns("classes", columns)
+
+
+def _queries(findings: Findings) -> Table:
+    """A row per strategy: how even its queries were, and how long it took."""
+    names = [*findings.by_class.asked]
+    seconds = [findings.seconds[name] for name in names]
+    columns = {
+        "halStrategy": names,
+        "halEvenness": text_of([findings.by_class.evenness[name] for name in names], 4),
+        "halTrainSeconds": text_of([each.train for each in seconds], 2),
+        "halQuerySeconds": text_of([each.query for each in seconds], 2),
+    }
+    return Table.from_columns("queries", columns)
