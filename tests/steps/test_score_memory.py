@@ -15,8 +15,8 @@ from halcmd.networks.classifier import new_network
 from halcmd.particles import new_particles
 from halcmd.tables import write_particles
 
-BOX, FEW, MANY = 16, 2_000, 50_000
-BYTES_PER_PARTICLE = 600  # some 250 are needed; a column of text is 60 to 100
+BOX, FEW, MANY = 16, 10_000, 50_000  # with fewer, what is there once counts too
+BYTES_PER_PARTICLE = 600  # some 400 are needed; a column of text is 60 to 100
 WIDTHS = (2, 2, 2, 2)
 
 
