@@ -33,6 +33,7 @@ from halcmd.benchmarking.learning_curves import Difference
 from halcmd.reports.findings import Findings, findings_of, standings
 
 CLASSES = 8
+MAP_SUFFIXES = (".mrc", ".map")
 POOLS = {
     "balanced": {"per-class": 160, "junk": 0.0, "stress": []},
     "picks": {
@@ -123,22 +124,53 @@ def arguments() -> argparse.Namespace:
 
 def simulate(given: argparse.Namespace, pool: str) -> None:
     """Particles and truth.star in DIR/POOL, unless they are there."""
-    out, scene = given.folder / pool, POOLS[pool]
-    if (out / "RELION_JOB_EXIT_SUCCESS").exists():
+    out, note = given.folder / pool, given.folder / f"{pool}.txt"
+    maps, options = maps_of(given), scene(given, pool)
+    said = " ".join([*(path.name for path in maps), *options])
+    if is_there(out, note, said):
         return
     kinds = ["--classes", str(3 if given.small else CLASSES)]
-    if given.maps:
+    if maps:
         chosen = given.folder / "maps"
-        chosen.mkdir(exist_ok=True)
-        for path in sorted(given.maps.glob("*.mrc"))[: 3 if given.small else CLASSES]:
+        shutil.rmtree(chosen, ignore_errors=True)
+        chosen.mkdir()
+        for path in maps:
             shutil.copy(path, chosen)
         kinds = ["--maps", str(chosen)]
-    per_class = 24 if given.small else scene["per-class"]
-    test = 80 / scene["per-class"]
-    words = ["--per-class", str(per_class), "--junk", str(scene["junk"])]
-    words += ["--test-fraction", f"{test:.4f}", "--snr", "0.1"]
+    halcmd("simulate", "--o", str(out), *kinds, *options, "--overwrite")
+    note.write_text(said)
+
+
+def maps_of(given: argparse.Namespace) -> list[Path]:
+    """The density maps that are taken; none for built-in shapes."""
+    if not given.maps:
+        return []
+    found = sorted(path for path in given.maps.glob("*") if path.suffix.lower() in MAP_SUFFIXES)
+    if len(found) < 2:
+        raise SystemExit(f"ERROR: {given.maps}: two density maps (.mrc, .map) are the least")
+    return found[: 3 if given.small else CLASSES]
+
+
+def scene(given: argparse.Namespace, pool: str) -> list[str]:
+    """The options of ``halcmd simulate`` beside the maps."""
+    of = POOLS[pool]
+    words = ["--per-class", str(24 if given.small else of["per-class"])]
+    words += ["--junk", str(of["junk"]), "--test-fraction", f"{80 / of['per-class']:.4f}"]
     size = ["--box", "16", "--angpix", "20"] if given.small else ["--box", "24", "--angpix", "15"]
-    halcmd("simulate", "--o", str(out), *kinds, *words, *size, "--overwrite")
+    return [*words, "--snr", "0.1", *size]
+
+
+def is_there(out: Path, note: Path, said: str) -> bool:
+    """Whether particles are there; ends the script where they are of another scene."""
+    if not (out / "RELION_JOB_EXIT_SUCCESS").exists():
+        return False
+    before = note.read_text() if note.exists() else said
+    if before != said:
+        raise SystemExit(
+            f"ERROR: {out} has particles of another scene: {before}\n"
+            f"  now asked for: {said}\n  Take another --folder, or the same --maps."
+        )
+    return True
 
 
 def run(given: argparse.Namespace, pool: str, group: Group) -> None:

@@ -112,6 +112,15 @@ def test_the_benchmark_of_strategies_keeps_its_results_and_goes_on_where_it_was(
     ]
     again = [json.loads(line) for line in path.read_text().splitlines()]
     assert [{**line, "seconds": 0} for line in again] == [{**line, "seconds": 0} for line in lines]
+    for number in range(2):
+        (tmp_path / f"{number}.mrc").touch()
+    with pytest.raises(subprocess.CalledProcessError) as failed:
+        measured("benchmark_strategies.py", tmp_path, *options, "--maps", ".")
+    assert "has particles of another scene" in failed.value.stderr
+    assert "0.mrc 1.mrc" in failed.value.stderr
+    with pytest.raises(subprocess.CalledProcessError) as failed:
+        measured("benchmark_strategies.py", tmp_path, *options, "--maps", "here")
+    assert "two density maps" in failed.value.stderr
 
 
 @pytest.mark.slow
