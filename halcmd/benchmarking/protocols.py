@@ -72,7 +72,7 @@ def _of_2021(initial: float, n: int, subsets: int, rounds: int) -> Protocol:
 
 
 PROTOCOLS = {
-    "quick": Protocol(initial=2, n=2, rounds=3, seeds=2, subsets=2, steps=60),
+    "quick": Protocol(initial=2, n=2, rounds=3, seeds=2, subsets=2, steps=40),
     "low": Protocol(initial=2, n=1),
     "mid": Protocol(initial=10, n=5),
     "s1": _of_2021(0.03, 800, 20, 6),

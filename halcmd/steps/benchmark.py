@@ -202,9 +202,10 @@ def _check_seed(known: Particles, experiment: Experiment, seed: int) -> Counts:
             found=f"{counts.initial:,} labels, all {first[0]}",
             hint="a larger --initial, or another --seed",
         )
-    absent = sorted(set(truth) - set(truth[table.is_test]))
-    if absent:
-        log.warning(f"seed {seed}: no test particle is of the class {', '.join(absent)}")
+    for what, rows in (("test particle", table.is_test), ("particle of the pool", ~table.is_test)):
+        absent = sorted(set(truth) - set(truth[rows]))
+        if absent:
+            log.warning(f"seed {seed}: no {what} is of the class {', '.join(absent)}")
     return counts
 
 
@@ -236,8 +237,10 @@ def _work(chains: Sequence[Chain], folder: Path, total: int, workers: int, name:
     with progress("benchmark", total, "trainings") as advance:
         for is_first in (True, False):
             tasks = [chain for chain in chains if (chain.strategy == START) == is_first]
+            lost = _lost(tasks, failed)
+            failed += [(chain, "its first training failed") for chain in lost]
             for event in run_in_processes(
-                _possible(tasks, failed),
+                [chain for chain in tasks if chain not in lost],
                 do,
                 workers=workers,
                 idle=lambda: advance(0),
@@ -256,12 +259,10 @@ def _work(chains: Sequence[Chain], folder: Path, total: int, workers: int, name:
     return [f"{chain.name}: {why.splitlines()[0]}" for chain, why in failed]
 
 
-def _possible(chains: Sequence[Chain], failed: list[tuple[Chain, str]]) -> list[Chain]:
-    """Without those that begin with a first training that failed, which fail too.
+def _lost(chains: Sequence[Chain], failed: Sequence[tuple[Chain, str]]) -> list[Chain]:
+    """Those that begin with a first training that failed, which fail too.
 
     Else each of them would make a first classifier of its own, and they could not be compared.
     """
     dead = {chain.seed for chain, _ in failed if chain.strategy == START}
-    left = [chain for chain in chains if chain.strategy == FULL or chain.seed not in dead]
-    failed += [(chain, "its first training failed") for chain in chains if chain not in left]
-    return left
+    return [chain for chain in chains if chain.strategy != FULL and chain.seed in dead]

@@ -378,6 +378,15 @@ def seeded(table: Particles, stress: Stress, seed: int = 0) -> Particles:
     return table_of_seed(table, experiment, seed)[0]
 
 
+def test_a_class_that_the_pool_lacks_is_told(tmp_path, caplog) -> None:
+    table = particles(tmp_path)
+    in_test = ["test" if row % 4 == 0 else "pool" for row in range(len(table))]
+    table = table.with_columns({"halLabel": ["lone", *table.labels[1:]], "halSplit": in_test})
+    experiment = Experiment(Path(), SMALL, TRAINING, Stress(), "cpu", 1, 0)
+    step._check_seed(table, experiment, 0)
+    assert "seed 0: no particle of the pool is of the class lone" in caplog.text
+
+
 def test_imbalance_changes_the_pool_alone(tmp_path) -> None:
     table = particles(tmp_path, 240, classes=("a", "b", "c", "d"))
     plain, hard = seeded(table, Stress()), seeded(table, Stress(imbalance=10.0))
