@@ -124,6 +124,24 @@ def test_the_benchmark_of_strategies_keeps_its_results_and_goes_on_where_it_was(
 
 
 @pytest.mark.slow
+def test_the_benchmark_of_stopping_says_when_the_advice_came(tmp_path):
+    options = ["--strategies", "margin", "--seeds", "1", "--results", "stopping.jsonl"]
+    first = measured("benchmark_stopping.py", tmp_path, *options)
+    lines = [json.loads(line) for line in (tmp_path / "stopping.jsonl").read_text().splitlines()]
+    assert [line["labels"] for line in lines] == [10, 20, 30, 40, 50]
+    assert [line["unlabelled"] for line in lines] == [80, 70, 60, 50, 40]
+    assert [line["kappa"] is None for line in lines] == [True, *[False] * 4]
+    assert list((tmp_path / "here").iterdir()) == []
+    # a round in which it stopped, and the one after
+    lines[3]["verdict"] = "stop"
+    (tmp_path / "stopping.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    again = measured("benchmark_stopping.py", tmp_path, *options)
+    right = [f"{line['right']:.3f}" for line in lines]
+    assert f"| margin | 0 | 40 | {right[3]} | {right[4]} | 50 | {max(right)} |" in again
+    assert again[: again.index("| 40 |")] == first[: first.index("| 40 |")]
+
+
+@pytest.mark.slow
 def test_the_benchmark_of_labels_makes_its_tables(tmp_path):
     [_, _, row] = rows_of("benchmark_labels.py", "wrong", tmp_path)
     assert row[:4] == ["0.3", "0", "30", "3"]
