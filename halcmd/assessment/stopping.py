@@ -226,9 +226,9 @@ def advise(particles: int, agreements: Sequence[Agreement], curve: Curve) -> Adv
     Stop is reasonable where predictions are steady: mean kappa of the last 3 pairs of rounds is at
     least 0.99. Then the estimated accuracy does not count: what does not change cannot get better,
     and a probability that still rises is a calibration that changes. It is also reasonable where
-    predictions change without gain: the interval of the slope ends between -1 and 1 point per 100
-    labels, and the probabilities do not contradict the changes. Both need four rounds and 300
-    particles.
+    predictions change without gain: the slope is between -1 and 1 point per 100 labels, its
+    interval ends below 1, and the probabilities do not contradict the changes. Both need four
+    rounds and 300 particles.
 
     Parameters
     ----------
@@ -259,7 +259,8 @@ def advise(particles: int, agreements: Sequence[Agreement], curve: Curve) -> Adv
                 "more labels should not do that; look at the newest labels and at calibration.png"
             )
             return Advice(CANNOT_TELL, f"{said}; {_gain(curve)}: {look}")
-        if slope.high < FLAT and is_enough and not is_too_sure(curve, changed):
+        is_flat = abs(slope.value) < FLAT and slope.high < FLAT
+        if is_flat and is_enough and not is_too_sure(curve, changed):
             return Advice(STOP, f"{said}, but for no gain: {_gain(curve)}")
         return Advice(GO_ON, f"{said}; {_gain(curve)}")
     said = (
