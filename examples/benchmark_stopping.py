@@ -50,8 +50,8 @@ def main() -> None:
         for seed in range(given.seeds):
             if not any((line["strategy"], line["seed"]) == (strategy, seed) for line in lines):
                 found = loop(given.folder / f"{strategy}-{seed}", strategy, seed, given.size)
-                for line in found:
-                    append_line(given.results, json.dumps(line))
+                # at once: a run that is cut short leaves nothing, and is run again
+                append_line(given.results, "\n".join(json.dumps(line) for line in found))
                 lines += found
     runs = [
         [line for line in lines if (line["strategy"], line["seed"]) == run]

@@ -207,10 +207,10 @@ def _asked(findings: Findings) -> Listing:
 
 
 def _seconds(findings: Findings) -> Listing:
+    of = findings.seconds
     rows = [
-        [_ALL if name == FULL else name, *_texts((each.train, each.query), ".1f")]
+        [_ALL if name == FULL else name, *_texts((of[name].train, of[name].query), ".1f")]
         for name in findings.by_class.asked
-        for each in [findings.seconds[name]]
     ]
     return Listing("Seconds", ["strategy", "a training", "a query"], rows)
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halcmd.benchmarking.experiment import FULL
+from halcmd.strategies.entropy import entropy
 
 Floats = NDArray[np.float64]
 
@@ -59,7 +60,7 @@ def by_class(lines: Sequence[Mapping[str, Any]], strategies: Iterable[str]) -> B
         if own:
             shares = _shares(own, classes)
             asked[strategy] = shares.mean(axis=0)
-            evenness[strategy] = float(np.mean([_evenness(row) for row in shares]))
+            evenness[strategy] = float(entropy(shares).mean() / np.log(len(classes)))
             recall[strategy] = _recall(own, classes)
     return ByClass(classes, asked, evenness, recall)
 
@@ -71,11 +72,6 @@ def _shares(lines: Iterable[Mapping[str, Any]], classes: Sequence[str]) -> Float
         counts.setdefault(line["seed"], Counter()).update(line["asked"])
     found = np.array([[count[name] for name in classes] for count in counts.values()], dtype=float)
     return np.asarray(found / np.maximum(found.sum(axis=1, keepdims=True), 1.0))
-
-
-def _evenness(shares: Floats) -> float:
-    seen = shares[shares > 0]
-    return float(-(seen * np.log(seen)).sum() / np.log(len(shares)))
 
 
 def _recall(lines: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> Floats:
