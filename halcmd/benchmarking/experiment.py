@@ -17,6 +17,7 @@ from halcmd.calibration import calibration_error
 from halcmd.chance import keyed_uniform
 from halcmd.console import log
 from halcmd.formats.files import read_lines
+from halcmd.formats.model import read_model
 from halcmd.particles import Particles
 from halcmd.splitting import split_test
 
@@ -106,6 +107,8 @@ def fingerprint(known: Particles, experiment: Experiment) -> str:
     """Names what decides the results: not where, nor how many at a time."""
     facts = [asdict(experiment.protocol), asdict(experiment.training), asdict(experiment.stress)]
     facts[0] = {key: value for key, value in facts[0].items() if key not in ("seeds", "strategies")}
+    if experiment.training.init_model is not None:
+        facts[1]["init_model"] = read_model(experiment.training.init_model).hash
     rows = [known.ids.tolist(), known.labels.tolist(), known.is_test.tolist()]
     text = json.dumps([facts, rows, experiment.seed], sort_keys=True, default=str)
     return sha256(text.encode()).hexdigest()[:12]

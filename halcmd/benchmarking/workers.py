@@ -74,7 +74,7 @@ def run_in_processes(
             for ready in wait([*running], timeout=_LOOK_SECONDS):
                 assert isinstance(ready, Connection)
                 task, process = running[ready]
-                said = _received(ready, process)
+                said = _received(ready)
                 if said is None or "error" in said:
                     del running[ready]
                     ready.close()
@@ -111,11 +111,11 @@ def _child(work: Work, task: Any, pipe: Connection) -> None:
             pipe.send({"error": said, "trace": traceback.format_exc()})
 
 
-def _received(pipe: Connection, process: BaseProcess) -> dict[str, Any] | None:
-    """The next message; None where the process ended without one."""
+def _received(pipe: Connection) -> dict[str, Any] | None:
+    """The next message; None where the process ended without one, or amid one."""
     try:
         said: dict[str, Any] = pipe.recv()
-    except EOFError:
+    except (EOFError, OSError):
         return None
     return said
 

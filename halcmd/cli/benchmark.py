@@ -4,11 +4,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
-from typer import BadParameter, Option
+from typer import Option
 
 from halcmd.benchmarking.protocols import PROTOCOLS
 from halcmd.cli.options import ParticlesOption, one_of
 from halcmd.cli.run import Result, Run
+from halcmd.errors import OptionError
 from halcmd.strategies import STRATEGIES
 
 _TRAIN_AUGMENT = ("full", "flips", "none")
@@ -195,9 +196,9 @@ def benchmark(
         test_fraction=test_fraction or protocol.test_fraction,
     )
     if initial is not None and (initial == 0 or (initial > 1 and initial % 1)):
-        raise BadParameter("must be a share below 1 or a whole number", param_hint="--initial")
+        raise OptionError("--initial is a share below 1 or a whole number", found=f"{initial:g}")
     if 0 < imbalance < 1:
-        raise BadParameter("must be 0, or at least 1", param_hint="--imbalance")
+        raise OptionError("--imbalance is 0, or at least 1", found=f"{imbalance:g}")
     changes = {
         "network": network,
         "steps": steps or protocol.steps,

@@ -219,6 +219,7 @@ def extract(
     from halcmd.intake.read import read_picks
     from halcmd.steps import extract as step
 
+    tilts = pair(tilt_range, "--tilt-range")
     return step.extract(
         read_picks(particles, name=format_, unit=COORDS.get(coords)),
         tomograms or [],
@@ -232,7 +233,7 @@ def extract(
         apply_origins=apply_origins,
         apply_orientations=apply_orientations,
         label_by_file=label_by_file,
-        tilt_range=pair(tilt_range, "--tilt-range"),
+        tilt_range=tilts,
         layout=layout,
         float16=float16,
         optics=microscope(voltage, cs),

@@ -48,13 +48,15 @@ def info(
     """
     console.configure(json_output=json_output)
     wanted = [*(files or ()), *(inputs or ())]
-    with exit_codes(json_output=json_output, traceback_too=False):
-        with _job(context, output, pipeline_control, wanted):
-            facts = _facts(wanted, tomograms or [], tomo_angpix)
-            if json_output:
-                console.write(json.dumps(facts[0] if len(facts) == 1 else facts, indent=2))
-            else:
-                _show(facts)
+    with (
+        exit_codes(json_output=json_output, traceback_too=False),
+        _job(context, output, pipeline_control, wanted),
+    ):
+        facts = _facts(wanted, tomograms or [], tomo_angpix)
+        if json_output:
+            console.write(json.dumps(facts[0] if len(facts) == 1 else facts, indent=2))
+        else:
+            _show(facts)
         if any("error" in one for one in facts):
             raise typer.Exit(HalcmdError.exit_code)
 

@@ -81,10 +81,10 @@ def check_folder(
     """Raise InputError where the run would meet, or replace, what it may not."""
     from halcmd.formats import relion_job
 
-    if overwrite:
+    if overwrite or resume:
         relion_job.check_apart(folder, inputs)
-    elif not resume:
-        relion_job.check_free(folder)
+    if not overwrite:
+        relion_job.check_free(folder, resume=resume)
 
 
 @contextmanager
@@ -136,9 +136,8 @@ def job_folder(
             yield
         if overwrite:
             relion_job.remove_stale(folder, started)
-        outcome = "success"
-        log.info(f"wrote {folder}/  ({time.monotonic() - clock:.1f} s)")
     except NothingToQuery:
+        relion_job.write_output_nodes(folder)
         outcome = "success"
         raise
     except Aborted:
@@ -148,14 +147,16 @@ def job_folder(
     except (HalcmdError, Terminated, KeyboardInterrupt):
         relion_job.remove_written(folder, started)
         raise
+    else:
+        relion_job.write_output_nodes(folder)
+        outcome = "success"
+        log.info(f"wrote {folder}/  ({time.monotonic() - clock:.1f} s)")
     finally:
         running.reset(token)
         console.poll_with(None)
         Watch.last_act = None
         if outcome == "failure" and new:
             relion_job.discard(folder)
-        if outcome == "success":
-            relion_job.write_output_nodes(folder)
         if markers.exists():
             relion_job.mark(markers, outcome)
 

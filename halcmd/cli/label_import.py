@@ -1,5 +1,6 @@
 """halcmd label-import."""
 
+from inspect import signature
 from pathlib import Path
 from typing import Annotated
 
@@ -160,11 +161,14 @@ def label_import(
     from halcmd.intake.labels import read_labels, read_renames
     from halcmd.steps import label_import as step
 
-    renames = read_renames(rename) if rename else {}
     if not labels:
         if rename is None:
             raise OptionError("--labels is missing", hint="--labels FILE, or --rename FILE alone")
+        own = {*signature(label_import).parameters} - {"run", "particles", "rename"}
+        run.check_used(own, "without --labels")
+        renames = read_renames(rename)
         return step.rename_labels(run.read([particles]), run.folder, renames=renames, file=rename)
+    renames = read_renames(rename) if rename else {}
     files = [
         read_labels(
             path,

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from typer import BadParameter, Option
 
+from halcmd.errors import OptionError
 from halcmd.networks import NETWORKS
 
 ParticlesOption = Annotated[
@@ -123,15 +124,15 @@ def one_of(value: str | None, choices: tuple[str, ...]) -> str | None:
 
 
 def pair(text: str | None, what: str) -> tuple[float, float] | None:
-    """Two numbers from ``MIN,MAX``."""
+    """Two numbers from ``MIN,MAX``; raises OptionError."""
     if text is None:
         return None
     try:
         low, high = (float(word) for word in text.split(","))
     except ValueError as error:
-        raise BadParameter(f"{what} takes two numbers, such as -60,60; found {text!r}") from error
+        raise OptionError(f"{what} takes two numbers, such as -60,60", found=text) from error
     if not low < high:
-        raise BadParameter(f"{what}: {low:g} is not below {high:g}")
+        raise OptionError(f"{what}: {low:g} is not below {high:g}")
     return low, high
 
 

@@ -49,6 +49,7 @@ def pretrain(
     """
     from halcmd.steps import pretrain as step
 
+    tilts = pair(tilt_range, "--tilt-range")
     return step.pretrain(
         run.read(particles),
         run.folder,
@@ -57,7 +58,7 @@ def pretrain(
         epochs=epochs,
         batch=batch_size,
         augment=augment,
-        tilt_range=pair(tilt_range, "--tilt-range"),
+        tilt_range=tilts,
         resume=resume,
         report=report,
     )

@@ -224,7 +224,9 @@ def query(
     from halcmd.strategies.limits import Limits
     from halcmd.strategies.options import parse
     from halcmd.strategies.pool import QuerySettings
+    from halcmd.strategies.variants import unread
 
+    run.check_used(unread(strategy), f"with --strategy {strategy}")
     table = run.read(particles)  # before anything slow is loaded: the file may not be there
     module = load(STRATEGIES, strategy, "strategy")
     settings = QuerySettings(

@@ -46,13 +46,14 @@ class Result(Protocol):
 
 @dataclass(frozen=True)
 class Run:
-    """The common options of one run."""
+    """The common options of one run; ``given``, the options on its command line by parameter."""
 
     folder: Path
     gpu: str
     threads: int
     seed: int
     overwrite: bool
+    given: Mapping[str, str]
 
     def device(self) -> "torch.device":
         """The device to compute on; sets threads and reproducible kernels."""
@@ -74,6 +75,15 @@ class Run:
         from halcmd.compute.threads import default_threads
 
         return self.threads or default_threads()
+
+    def check_used(self, unread: Iterable[str], why: str) -> None:
+        """Raise OptionError where one of these parameters, which nothing reads, was given.
+
+        Settings of a file or of the environment may serve several commands: they are left alone.
+        """
+        words = [option for name, option in self.given.items() if name in {*unread}]
+        if words:
+            raise OptionError(f"{', '.join(words)}: nothing reads this {why}", hint="leave it out")
 
     def read(self, paths: list[Path]) -> "Particles":
         """The particle table from one file or several."""
@@ -235,6 +245,16 @@ def _relion_parameters(own: set[str]) -> list[Parameter]:
     ]
 
 
+def _given(context: typer.Context) -> dict[str, str]:
+    """Options that stand on the command line, by the name of their parameter."""
+    found = {}
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if parameter.name and source is not None and source.name == "COMMANDLINE":
+            found[parameter.name] = parameter.opts[0]
+    return found
+
+
 def _run(
     function: Command, context: typer.Context, common: dict[str, Any], values: dict[str, Any]
 ) -> None:
@@ -247,9 +267,8 @@ def _run(
         strict=common["strict"],
         silent=place.rank > 0,
     )
-    run = Run(
-        common["output"], common["gpu"], common["threads"], common["seed"], common["overwrite"]
-    )
+    shared = {name: common[name] for name in ("gpu", "threads", "seed", "overwrite")}
+    run = Run(common["output"], given=_given(context), **shared)
     log.info(f"halcmd {__version__} {context.info_name}")
     inputs = _paths(values.values())
     rules = {"overwrite": run.overwrite, "resume": bool(values.get("resume"))}

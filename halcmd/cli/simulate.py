@@ -3,20 +3,21 @@
 from pathlib import Path
 from typing import Annotated
 
-from typer import BadParameter, Option
+from typer import Option
 
 from halcmd.cli.options import one_of, pair
 from halcmd.cli.run import Result, Run
+from halcmd.errors import OptionError
 
 CONTRASTS = ("bright", "dark")
 
 
 def weights(text: str | None) -> tuple[float, ...]:
-    """Numbers from ``2,1,1``."""
+    """Numbers from ``2,1,1``; raises OptionError."""
     try:
         return tuple(float(word) for word in text.split(",")) if text else ()
     except ValueError as error:
-        raise BadParameter(f"--balance takes numbers, such as 2,1,1; found {text!r}") from error
+        raise OptionError("--balance takes numbers, such as 2,1,1", found=text) from error
 
 
 def simulate(

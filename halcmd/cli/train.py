@@ -96,7 +96,8 @@ def train(
     patience: Annotated[
         int | None,
         Option(
-            help="Looks without a better one before the second half ends early; 0 = never.",
+            help="Looks without a better one before the second half ends early; 0 = never. "
+            "Not with folds, which never end early.",
             rich_help_panel="Training",
             min=0,
         ),

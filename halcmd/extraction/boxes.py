@@ -28,10 +28,18 @@ _BATCH_VOXELS = 2**20
 
 
 def image_names(plan: Plan, kept: np.ndarray, folder: Path, layout: str) -> np.ndarray:
-    """Image name of each box to be written, shape (n,), object."""
+    """Image name of each box to be written, shape (n,), object.
+
+    Raises
+    ------
+    InputError
+        Two boxes would go into the same file.
+    """
     target = folder / "Subtomograms"
     if layout == "single":
-        return np.array([str(single_path(target, plan.particles.ids[row])) for row in kept])
+        paths = [single_path(target, plan.particles.ids[row]) for row in kept]
+        check_paths(paths)
+        return np.array([str(path) for path in paths], dtype=object)
     names = np.empty(len(kept), dtype=object)
     for name in dict.fromkeys(plan.names[kept]):
         places = np.flatnonzero(plan.names[kept] == name)
@@ -119,7 +127,6 @@ def _writer(images: np.ndarray, box: int, pixel_size: float, float16: bool) -> I
             yield stack.fill
         return
     paths = [Path(image) for image in images]
-    check_paths(paths)
     write_one = SingleWriter(pixel_size, float16=float16)
 
     def write(places: np.ndarray, boxes: np.ndarray) -> None:

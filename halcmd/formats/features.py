@@ -12,7 +12,7 @@ import numpy as np
 
 from halcmd.console import log
 from halcmd.errors import InputError
-from halcmd.formats.files import TEMPORARY, atomic, free_bytes, unreadable
+from halcmd.formats.files import TEMPORARY, atomic, free_bytes, take_room, unreadable
 
 
 @contextmanager
@@ -28,6 +28,7 @@ def feature_file(path: Path, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
     """
     with atomic(path) as temporary:
         array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float16, shape=shape)
+        take_room(temporary)
         yield array
         array.flush()
 

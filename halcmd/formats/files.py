@@ -15,6 +15,8 @@ from halcmd.errors import InputError
 TEMPORARY = ".halcmd-"
 """How the names of unfinished files begin."""
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_UMASK = os.umask(0)  # read while there is one thread
+os.umask(_UMASK)
 _SPREADSHEETS = (".csv", ".tsv", ".txt")
 
 
@@ -38,12 +40,25 @@ def atomic(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        temporary.chmod(0o666 & ~_umask())
+        temporary.chmod(0o666 & ~_UMASK)
         temporary.replace(path)
     except OSError as error:
         raise unwritable(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def take_room(path: Path) -> None:
+    """Take the disk space of a file that is all holes now.
+
+    Raises
+    ------
+    OSError
+        There is too little: what writes through a map of the file would be killed instead.
+    """
+    if hasattr(os, "posix_fallocate"):  # not on macOS
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -173,9 +188,3 @@ def unwritable(path: Path, error: OSError) -> InputError:
         found=error.strerror or str(error),
         hint="another --output folder, or mend its permissions or the free space",
     )
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -91,12 +91,12 @@ def write_model(path: Path, tensors: Mapping[str, "Tensor"], info: ModelInfo) ->
     str
         The hash of the tensors, halModel.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     text = json.dumps(asdict(info), sort_keys=True)
     with atomic(path) as temporary:
-        save_file(plain, temporary, metadata={_KEY: text})
+        temporary.write_bytes(save(plain, metadata={_KEY: text}))
     return hash_of(plain)
 
 
@@ -189,8 +189,13 @@ def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     """Write the state of a training run at once: tensors, numbers and text in dicts and lists."""
     import torch
 
-    with atomic(path) as temporary:
-        torch.save(dict(state), temporary)
+    with atomic(path) as temporary, temporary.open("wb") as file:
+        try:
+            torch.save(dict(state), file)
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):  # such as a full disk, hidden by torch's own
+                raise error.__context__ from error
+            raise
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from mrcfile.dtypes import HEADER_DTYPE
 
 from halcmd import __version__
 from halcmd.errors import InputError, first_few
-from halcmd.formats.files import atomic
+from halcmd.formats.files import atomic, take_room
 from halcmd.formats.mrc import HEADER_BYTES
 
 
@@ -74,6 +74,7 @@ def volume_stack(
     mode = 12 if float16 else 2
     with atomic(path) as temporary:
         file = mrcfile.new_mmap(temporary, (count, box, box, box), mrc_mode=mode, overwrite=True)
+        take_room(temporary)
         with file, temporary.open("r+b") as raw:
             stack = StackWriter(file.data, raw.fileno())
             yield stack
@@ -140,7 +141,11 @@ def check_paths(paths: Sequence[Path]) -> None:
     """Raise InputError where two boxes would go into the same file."""
     if len(set(paths)) < len(paths):
         twice = [path.name for path, count in Counter(paths).items() if count > 1]
-        raise InputError("two particles would be written to the same file", found=first_few(twice))
+        raise InputError(
+            "two particles would be written to the same file",
+            found=first_few(twice),
+            hint="names of tomograms that differ in more than blanks and special characters",
+        )
 
 
 class SingleWriter:

@@ -80,12 +80,15 @@ _NODE_TYPES = {
 
 
 def check_free(folder: Path, *, resume: bool = False) -> None:
-    """Raise InputError where the folder holds output of an earlier run."""
+    """Raise InputError where the folder holds output that the run would replace.
+
+    With ``resume`` that is output of a finished run, which leaves nothing to go on with.
+    """
     there = [name for name in OUTPUTS if (folder / name).exists()]
-    if there:
-        can_resume = bool({*RESUMABLE} & {*there}) and not resume
+    can_resume = bool({*RESUMABLE} & {*there})
+    if there and not (resume and can_resume):
         raise InputError(
-            "there is output of an earlier run",
+            "there is output of an earlier run" + (", which is finished" if resume else ""),
             where=str(folder),
             found=", ".join(there),
             hint=("--resume to go on with it, " if can_resume else "")
@@ -100,7 +103,7 @@ def check_apart(folder: Path, inputs: Iterable[Path]) -> None:
             inside = path.resolve().relative_to(folder.resolve()).parts
             if inside and inside[0] in OUTPUTS:
                 raise InputError(
-                    "an input stands in the output folder, where --overwrite would replace it",
+                    "an input stands in the output folder, where it would be replaced",
                     where=str(path),
                     hint="another --output folder",
                 )
@@ -128,9 +131,9 @@ def prepare(folder: Path) -> bool:
         raise unwritable(folder, error) from error
     for word in _MARKERS.values():
         (folder / f"RELION_JOB_EXIT_{word}").unlink(missing_ok=True)
-    for pattern in (f"{TEMPORARY}*", f"*/{TEMPORARY}*"):  # of a run that was killed
-        for left_over in folder.glob(pattern):
-            left_over.unlink()
+    for place in (folder, *(folder / name for name in OUTPUTS)):  # not those of other jobs below
+        for left_over in place.glob(f"{TEMPORARY}*"):  # of a run that was killed
+            left_over.unlink(missing_ok=True)
     return new
 
 

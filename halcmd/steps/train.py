@@ -174,7 +174,8 @@ def train(
     planned(_intention(plan))
     settings = _settings(plan, particles, compute, start)
     checkpoint = Checkpoint(folder / CHECKPOINT, settings, resume=resume)
-    done = _fit(plan, compute, start, checkpoint)
+    done, how = _fit(plan, compute, start, checkpoint)
+    plan = replace(plan, recipe=how)
     compute.group.leave()
     info = _info(plan, done, compute.seed, preset)
     name = write_model(folder / "model.safetensors", done.network.state_dict(), info)
@@ -186,10 +187,10 @@ def train(
     )
     say_doubts(doubted, len(held), len(rows))
     write_particles(folder / "particles.star", doubted, model=name)
-    for kept in CHECKPOINTS:
-        (folder / kept).unlink(missing_ok=True)
     if report:
         write_training_report(folder, done, info, held=held.classes, model=name)
+    for kept in CHECKPOINTS:
+        (folder / kept).unlink(missing_ok=True)
     return result
 
 
@@ -242,14 +243,17 @@ def _settings(
     return {name: str(value) for name, value in facts.items()}
 
 
-def _fit(plan: _Plan, compute: Compute, start: StoredModel | None, checkpoint: Checkpoint) -> Fit:
-    """The fit; with half the batch where the device's memory is too small for the whole one."""
+def _fit(
+    plan: _Plan, compute: Compute, start: StoredModel | None, checkpoint: Checkpoint
+) -> tuple[Fit, Recipe]:
+    """The fit and its recipe: half the batch where the device's memory is too small for all."""
     sizes = [plan.recipe.batch, max(plan.recipe.batch // 2, 1)]
     if compute.group.count > 1:
         del sizes[1]  # the other processes would go on with the whole batch
     for size in sizes:
+        how = replace(plan.recipe, batch=size)
         try:
-            return _fit_split(plan, replace(plan.recipe, batch=size), compute, start, checkpoint)
+            return _fit_split(plan, how, compute, start, checkpoint), how
         except torch.OutOfMemoryError:
             log.warning(f"the device's memory is too small for batches of {size}")
     raise DeviceError(

@@ -1,7 +1,7 @@
 """Where a strategy's arrays come from: files of the score job, the model, the boxes."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -63,7 +63,7 @@ class Sources:
 
 @contextmanager
 def opened(sources: Sources, needs: frozenset[str]) -> Iterator[Callable[[Pool], Pool]]:
-    """A context that gives a function which fills a pool with what a strategy needs.
+    """A context that gives a function which, once, fills a pool with what a strategy needs.
 
     Parameters
     ----------
@@ -75,21 +75,25 @@ def opened(sources: Sources, needs: frozenset[str]) -> Iterator[Callable[[Pool],
     Raises
     ------
     InputError, ModelError
-        Something is not to be had, or does not fit the particles; before anything is computed.
+        Something is not to be had, or does not fit the particles; before anything is computed,
+        which is when the pool is filled.
     """
-    found: dict[str, object] = {}
+    model = _Model(sources)
+    found: dict[str, AbstractContextManager[object]] = {}
+    if "boxes" in needs:
+        found["boxes"] = nullcontext(open_boxes(sources.particles).read)
+    for need, name in (("features", MAPS), ("embeddings", EMBEDDINGS)):
+        if need in needs:
+            found[need] = _array(sources, name, model)
+    if "passes" in needs:
+        found["passes"] = _passes(sources, model)
     with ExitStack() as stack:
-        model = _Model(sources)
-        if "boxes" in needs:
-            found["boxes"] = open_boxes(sources.particles).read
-        if "passes" in needs:
-            model.check_passes()
-        for need, name in (("features", MAPS), ("embeddings", EMBEDDINGS)):
-            if need in needs:
-                found[need] = stack.enter_context(_array(sources, name, model))
-        if "passes" in needs:
-            found["passes"] = stack.enter_context(_passes(sources, model))
-        yield lambda pool: replace(pool, **found)  # type: ignore[arg-type]
+
+        def filled(pool: Pool) -> Pool:
+            arrays = {need: stack.enter_context(source) for need, source in found.items()}
+            return replace(pool, **arrays)  # type: ignore[arg-type]
+
+        yield filled
 
 
 def stored(particles: Particles, path: Path) -> ReadMaps:
@@ -166,20 +170,17 @@ class _Model:
             )
 
 
-@contextmanager
-def _array(sources: Sources, name: str, model: _Model) -> Iterator[ReadMaps]:
-    """Reads what the score job kept under this name, or what the model computes now."""
+def _array(sources: Sources, name: str, model: _Model) -> AbstractContextManager[ReadMaps]:
+    """Reads what the score job kept under this name, or what the model computes on entry."""
     path = sources.scored / name if sources.scored is not None else None
     if path is not None and path.exists() and has_features(sources.particles, sources.rows):
         log.info(f"{'feature maps' if name == MAPS else 'embeddings'} from {path}")
-        yield stored(sources.particles, path)
-        return
+        return nullcontext(stored(sources.particles, path))
     what = "the feature maps of the particles" if name == MAPS else "embeddings of the particles"
     loaded, boxes = model.get(what)
     network = loaded.network
     look = network.features if name == MAPS else network.embedding
-    with _computed(sources, name, look, boxes, model.device) as read:
-        yield read
+    return _computed(sources, name, look, boxes, model.device)
 
 
 @contextmanager
@@ -190,7 +191,7 @@ def _computed(
     boxes: Boxes,
     device: torch.device,
 ) -> Iterator[ReadMaps]:
-    """Reads what the network says of the rows, computed at once, in memory or in a file."""
+    """Reads what the network says of the rows, all computed on entry, in memory or in a file."""
     rows, batch = sources.rows, sources.batch or forward_batch(boxes.box, device)
 
     def looked(part: Rows) -> NDArray[np.float16]:
@@ -211,21 +212,32 @@ def _computed(
         yield lambda wanted: kept[place[wanted]]
 
 
-@contextmanager
-def _passes(sources: Sources, model: _Model) -> Iterator[Passes]:
+def _passes(sources: Sources, model: _Model) -> AbstractContextManager[Passes]:
     """Passes with dropout through what follows it, from embeddings, or maps where it must be."""
+    model.check_passes()
     loaded, _ = model.get("a classifier with dropout")
+    name = EMBEDDINGS if is_in_head_only(loaded.network) else MAPS
+    return _passing(sources, name, _array(sources, name, model), loaded, model.device)
+
+
+@contextmanager
+def _passing(
+    sources: Sources,
+    name: str,
+    array: AbstractContextManager[ReadMaps],
+    loaded: LoadedModel,
+    device: torch.device,
+) -> Iterator[Passes]:
     network, temperature = loaded.network, loaded.info.temperature
-    name = EMBEDDINGS if is_in_head_only(network) else MAPS
     before, after = after_maps(network)
-    with _array(sources, name, model) as read:
+    with array as read:
 
         def passes(rows: Rows, samples: int, rate: float | None) -> Iterator[NDArray[np.floating]]:
             with torch.inference_mode():
-                values = torch.from_numpy(read(rows).astype(np.float32)).to(model.device)
+                values = torch.from_numpy(read(rows).astype(np.float32)).to(device)
                 units = before(values) if name == MAPS else values
                 for sample in range(samples):
-                    draws = torch_generator(model.device, sources.seed, "query pass", sample)
+                    draws = torch_generator(device, sources.seed, "query pass", sample)
                     with dropping(after, draws, rate=rate):
                         logits = after(units)
                     yield (logits.float() / temperature).softmax(dim=1).cpu().numpy()

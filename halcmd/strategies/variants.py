@@ -21,6 +21,11 @@ _SETTINGS: dict[str, tuple[str, Callable[[str], Any]]] = {
 _READ = {"hal": tuple(_SETTINGS), "dal": ("preset", "subsets")}
 
 
+def unread(strategy: str) -> set[str]:
+    """Fields of QuerySettings that this strategy does not look at."""
+    return {field for key, (field, _) in _SETTINGS.items() if key not in _READ.get(strategy, ())}
+
+
 def variant(text: str, settings: QuerySettings) -> tuple[str, QuerySettings]:
     """Name of the strategy, and the settings with what the word says of them.
 

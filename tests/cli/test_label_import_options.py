@@ -1,4 +1,4 @@
-"""label-import and train on the command line: what goes together and what does not."""
+"""Some commands with their command lines: what goes together and what does not."""
 
 import json
 from pathlib import Path
@@ -44,10 +44,31 @@ def test_a_dry_run_renames_nothing(table: Path) -> None:
     ("line", "message"),
     [
         ("label-import --i p.star --o Job", "--labels is missing"),
+        ("label-import --i p.star --rename r.csv --as test --o Job", "--as: nothing reads this"),
         ("train --i p.star --folds 3 --validation 0.2 --o Job", "exclude each other"),
+        ("train --i p.star --tilt-range 5 --o Job", "--tilt-range takes two numbers"),
+        ("simulate --balance 2,x --o Job", "--balance takes numbers"),
+        ("benchmark --i p.star --initial 2.5 --o Job", "--initial is a share"),
+        ("query --i p.star --strategy random --lambda 2 --o Job", "--lambda: nothing reads this"),
+        ("query --i p.star --strategy dal --entropy-norm log --o Job", "--entropy-norm: nothing"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(table: Path, line: str, message: str) -> None:
     done = runner.invoke(app, line.split())
     assert done.exit_code == 2
     assert message in done.output
+
+
+def test_options_that_make_no_sense_are_an_object_of_json_too(table: Path) -> None:
+    done = runner.invoke(
+        app, ["pretrain", *["--i", "p.star", "--tilt-range", "5", "--o", "Job", "--json"]]
+    )
+    assert done.exit_code == 2
+    assert "--tilt-range takes two numbers" in json.loads(done.stdout)["error"]
+
+
+def test_settings_of_a_file_may_be_those_of_another_strategy(table: Path) -> None:
+    Path("settings.toml").write_text("[query]\nlambda = 2.0\nsubsets = 3\n")
+    words = "query --i p.star --strategy random --n 1 --config settings.toml --o Query"
+    done = runner.invoke(app, [*words.split(), "--no-label-page", "--no-montage"])
+    assert done.exit_code == 0, done.output

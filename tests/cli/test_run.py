@@ -20,6 +20,7 @@ from halcmd.cli.options import one_of, pair
 from halcmd.cli.run import ALIASES, Run, add_job
 from halcmd.console import log, planned, progress
 from halcmd.errors import DataError, InputError, NothingToQuery, OptionError
+from halcmd.formats import relion_job
 from halcmd.formats.files import write_text
 from halcmd.formats.relion_job import OUTPUTS
 from halcmd.formats.star import read_star
@@ -84,7 +85,9 @@ def fake_step(
 
 
 def other_step(
-    run: Run, resume: Annotated[bool, Option("--resume", help="Go on.")] = False
+    run: Run,
+    particles: Annotated[list[Path] | None, Option("--particles", "--i", help="Tables.")] = None,
+    resume: Annotated[bool, Option("--resume", help="Go on.")] = False,
 ) -> FakeResult:
     """Do nothing at all."""
     return FakeResult({"resume": resume})
@@ -332,6 +335,39 @@ def test_resume_lets_existing_output_through(in_tmp):
     assert (Path("A") / "checkpoint.pt").exists()
 
 
+def test_resume_does_not_replace_a_finished_job(in_tmp):
+    Path("A").mkdir()
+    (Path("A") / "model.safetensors").write_text("a day's work")
+    refused = runner.invoke(app, ["other-step", "--o", "A", "--resume"])
+    assert refused.exit_code == 1
+    assert "output of an earlier run, which is finished" in refused.stderr
+    assert (Path("A") / "model.safetensors").read_text() == "a day's work"
+
+
+def test_an_input_in_the_output_folder_is_not_replaced_by_a_resumed_run(in_tmp):
+    Path("A").mkdir()
+    for name in ("checkpoint.pt", "particles.star"):
+        (Path("A") / name).touch()
+    refused = runner.invoke(app, ["other-step", "--o", "A", "--i", "A/particles.star", "--resume"])
+    assert refused.exit_code == 1
+    assert "an input stands in the output folder" in refused.stderr
+
+
+def test_output_nodes_that_cannot_be_written_fail_the_job_and_keep_its_results(in_tmp, monkeypatch):
+    def full(folder: Path) -> None:
+        raise InputError("cannot write here", where=str(folder))
+
+    monkeypatch.setattr(relion_job, "write_output_nodes", full)
+    result = run("--box", 4, "--o", "Fake", code=1)
+    assert "cannot write here" in result.stderr
+    assert markers(Path("Fake")) == ["RELION_JOB_EXIT_FAILURE"]
+    assert source(Path("Fake")).startswith("4@")
+    run("--box", 4, "--o", "Nothing", "--end", "nothing", code=1)
+    Path("Relion").mkdir()
+    run("--box", 4, "--o", "Relion", "--end", "nothing", code=1)
+    assert markers(Path("Relion")) == ["RELION_JOB_EXIT_FAILURE"]
+
+
 def test_strict_makes_a_warning_an_error(in_tmp):
     result = run("--box", 4, "--o", "Fake", "--end", "warning", "--strict", code=1)
     assert "ERROR: look out" in result.stderr
@@ -545,6 +581,9 @@ def test_real_errors_have_their_codes(shared, in_tmp):
     assert "no such file" in halcmd(*missing, code=1)["error"]
     odd = ("extract", "--i", picks, "--tomograms", picks.with_name("13pf_MT.mrc"), "--box", 15)
     assert "even" in halcmd(*odd, "--o", "A", code=2)["error"]
+    Path("Info").mkdir()
+    halcmd("info", "no.star", "--o", "Info", code=1)
+    assert markers(Path("Info")) == ["RELION_JOB_EXIT_FAILURE"]
     error = halcmd("info", "no.star", code=1)
     assert "no such file" in error["error"]
     assert (error["where"], error["found"], error["exit_code"]) == ("no.star", None, 1)

@@ -14,6 +14,12 @@ def test_features_come_back_memory_mapped(tmp_path, rng):
     assert np.array_equal(back, values)
 
 
+def test_the_disk_space_is_taken_before_the_array_is_filled(tmp_path):
+    with feature_file(tmp_path / "features.npy", (1_000, 64)):
+        (unfinished,) = tmp_path.iterdir()
+        assert unfinished.stat().st_blocks * 512 >= 2 * 1_000 * 64
+
+
 def test_half_written_features_are_never_seen(tmp_path):
     def interrupted() -> None:
         with feature_file(tmp_path / "features.npy", (7, 3)) as array:

@@ -1,5 +1,7 @@
 import json
 import pickle
+import resource
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -204,3 +206,25 @@ def test_a_checkpoint_that_holds_code_is_refused(tmp_path, capsys):
         with pytest.raises(InputError, match="checkpoint cannot be read"):
             read_checkpoint(tmp_path / f"{name}.pt")
     assert "code ran" not in capsys.readouterr().out
+
+
+@pytest.fixture
+def small_files(path) -> Iterator[None]:
+    """No file may become as large as the model."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_a_full_disk_is_told_and_leaves_the_earlier_file(path, network, small_files):
+    before = path.read_bytes()
+    for write in (
+        lambda: write_model(path, network.state_dict(), INFO),
+        lambda: write_checkpoint(path, {"weights": torch.zeros(10_000)}),
+    ):
+        with pytest.raises(InputError, match="cannot write here") as error:
+            write()
+        assert error.value.where == str(path)
+        assert path.read_bytes() == before
+        assert [item.name for item in path.parent.iterdir()] == [path.name]

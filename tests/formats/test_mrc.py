@@ -58,6 +58,13 @@ def test_float16_is_written_as_mode_12(tmp_path, rng):
     assert open_volume(tmp_path / "a.mrc").mode == 12
 
 
+def test_the_disk_space_of_a_stack_is_taken_before_it_is_filled(tmp_path):
+    with volume_stack(tmp_path / "s.mrcs", 20, 16, pixel_size=10.0) as stack:
+        (unfinished,) = tmp_path.iterdir()
+        assert unfinished.stat().st_blocks * 512 >= 4 * 20 * 16**3
+        stack.fill(np.arange(20), np.zeros((20, 16, 16, 16)))
+
+
 def test_an_interrupted_stack_leaves_nothing(tmp_path):
     with pytest.raises(RuntimeError), volume_stack(tmp_path / "s.mrcs", 2, 4, pixel_size=1.5):
         raise RuntimeError

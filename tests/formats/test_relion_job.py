@@ -122,8 +122,12 @@ def test_unfinished_files_of_a_killed_run_are_removed(tmp_path):
     (tmp_path / "Subtomograms").mkdir()
     for place in (tmp_path, tmp_path / "Subtomograms"):
         (place / f"{TEMPORARY}TS_01-abc.mrcs").touch()
+    other_job = tmp_path / "Score1" / f"{TEMPORARY}embedding-abc.npy"
+    other_job.parent.mkdir()
+    other_job.touch()
     relion_job.prepare(tmp_path)
-    assert [item.name for item in tmp_path.rglob("*")] == ["Subtomograms"]
+    left = sorted(str(item.relative_to(tmp_path)) for item in tmp_path.rglob("*"))
+    assert left == ["Score1", f"Score1/{other_job.name}", "Subtomograms"]
 
 
 def test_what_a_failed_run_has_written_is_removed_but_not_its_checkpoint(tmp_path):

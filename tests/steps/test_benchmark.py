@@ -13,11 +13,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from halcmd.benchmarking.experiment import Experiment, Training, read_results, table_of_seed
+from halcmd.benchmarking.experiment import (
+    Experiment,
+    Training,
+    fingerprint,
+    read_results,
+    table_of_seed,
+)
 from halcmd.benchmarking.protocols import PROTOCOLS, Protocol, counts_of, scaled, with_strategies
 from halcmd.benchmarking.stress import Stress, annotated, stressed
 from halcmd.errors import HalcmdError, InputError, OptionError
+from halcmd.formats.model import ModelInfo, write_model
 from halcmd.formats.mrc_writing import write_stack
 from halcmd.formats.star import read_star
 from halcmd.particles import Particles, new_particles
@@ -299,6 +307,19 @@ def test_other_options_cannot_go_on_with_these_results(tmp_path) -> None:
         run(tmp_path / "job", table, protocol=replace(few, n=2), resume=True)
     more = replace(few, strategies=("random", "margin"))  # more of the same may be added
     assert len(run(tmp_path / "job", table, protocol=more, resume=True)) == 6
+
+
+def test_the_first_model_counts_by_its_weights(tmp_path) -> None:
+    table = particles(tmp_path)
+
+    def name(path: str, weight: float) -> str:
+        info = ModelInfo("compact", (4,), 0.0, {}, 16, 10.0, "bright", (-60.0, 60.0))
+        write_model(tmp_path / path, {"weight": torch.tensor([weight])}, info)
+        start = replace(TRAINING, init_model=tmp_path / path)
+        return fingerprint(table, Experiment(Path(), SMALL, start, Stress(), "cpu", 1, 0))
+
+    assert name("a.safetensors", 1) == name("b.safetensors", 1)
+    assert name("a.safetensors", 1) != name("a.safetensors", 2)
 
 
 def test_what_is_added_later_starts_from_the_same_first_training(tmp_path, undisturbed) -> None:

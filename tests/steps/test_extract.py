@@ -577,6 +577,19 @@ def test_singles_come_with_a_table_for_relion(tmp_path, noise):
         assert open_volume(Path(name)).pixel_size == pytest.approx(12.5)
 
 
+def test_singles_that_would_go_into_one_file_are_refused_before_the_first_box(tmp_path, noise):
+    for name in ("细胞", "样本"):
+        write_volume(tmp_path / f"{name}.mrc", noise, 10.0)
+    paths = [
+        write_picks(tmp_path / f"{number}.star", [(40, 30, 20)], name=name)
+        for number, name in enumerate(("细胞", "样本"))
+    ]
+    with pytest.raises(InputError, match="written to the same file") as error:
+        run(tmp_path, paths, tmp_path, layout="single", optics=microscope(300.0, 2.7))
+    assert "names of tomograms" in error.value.hint
+    assert not list((tmp_path / "Extract").iterdir())
+
+
 def test_singles_without_voltage_stop_before_the_first_box(tmp_path, noise):
     write_volume(tmp_path / "T.mrc", noise, 10.0)
     picks = write_picks(tmp_path / "p.star", [(40, 30, 20)])

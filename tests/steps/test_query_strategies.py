@@ -208,6 +208,7 @@ def test_passes_are_those_of_the_whole_network(
     assert np.abs(found[0] - found[1]).max() > 1e-4
     monkeypatch.setattr(sources, "_MEMORY_BYTES", 0)
     with opened(where, frozenset({"passes", "embeddings", "features"})) as filled:
+        assert not [*job.parent.glob("*scratch*")], "a --dry-run ends here"
         pool = filled(Pool(particles.ids, rows, rows[:0]))
         np.testing.assert_array_equal([*pool.passes(rows[::3], 3, None)], found)
         assert any("scratch_features" in path.name for path in job.parent.iterdir())

@@ -238,6 +238,16 @@ def test_a_dry_run_checks_and_writes_nothing(table, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_report_that_fails_leaves_where_to_go_on(table, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise InputError("cannot write here")
+
+    monkeypatch.setattr(train_step, "write_training_report", full)
+    with pytest.raises(InputError, match="cannot write here"):
+        trained(table, tmp_path, report=True)
+    assert (tmp_path / "checkpoint.pt").exists()
+
+
 def test_it_starts_from_an_earlier_round_shrunk_and_perturbed(table, tmp_path, caplog):
     trained(table, tmp_path / "a")
     start = tmp_path / "a" / "model.safetensors"
@@ -342,7 +352,9 @@ def test_too_little_device_memory_halves_the_batch_once(table, tmp_path, monkeyp
 
     monkeypatch.setattr(training_run.Run, "take_step", short_of_memory)
     limit = 4
-    assert trained(table, tmp_path / "a").steps == 6
+    done = trained(table, tmp_path / "a")
+    assert done.steps == 6
+    assert done.epochs == round(6 * 4 / 32, 1)
     assert sizes == [8] + [4] * 6 * 4
     assert "memory is too small for batches of 8" in caplog.text
     limit = 3
