@@ -1,11 +1,13 @@
 """HAL: its score, its subsets, its discriminator, and its limits in terms of simpler strategies."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from halcmd.console import log
 from halcmd.errors import OptionError
 from halcmd.networks.discriminator import RECIPES
 from halcmd.strategies import PRESETS, entropy, hal
@@ -118,6 +120,28 @@ def test_the_discriminator_learns_what_was_just_chosen(make_pool: MakePool) -> N
     late = often.chosen[-10:]
     name = "halUnlabelledProbability"
     assert often.columns[name][late].mean() < once.columns[name][late].mean()
+
+
+def test_the_log_tells_the_sides_apart_before_anything_is_chosen(
+    make_pool: MakePool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Later checks are of particles too that were learnt from as unlabelled."""
+    areas = iter([0.81, 0.42, 0.37, 0.33])
+    fit = hal.fit
+    monkeypatch.setattr(
+        hal, "fit", lambda *arguments, **how: replace(fit(*arguments, **how), auc=next(areas))
+    )
+    log.propagate = True
+    caplog.set_level(logging.INFO, logger="halcmd")
+    hal.select(make_pool(), 8, QuerySettings())
+    log.propagate = False
+    assert "with AUC 0.81 at first (0.5 = not at all)" in caplog.text
+
+
+@pytest.mark.parametrize("n", [99, 100])
+def test_the_last_candidates_are_asked_for_too(make_pool: MakePool, n: int) -> None:
+    found = hal.select(make_pool(), n, QuerySettings(subsets=20))
+    assert len(set(found.chosen.tolist())) == n
 
 
 @pytest.mark.parametrize("norm", ["none", "log"])
