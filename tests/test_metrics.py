@@ -8,6 +8,7 @@ from sklearn import metrics as sklearn_metrics
 
 from halcmd.assessment import metrics
 from halcmd.assessment.ranking import average_precision, average_precisions
+from halcmd.assessment.resampling import drawn_matrices
 
 # true class by predicted class: 10 of class 0, 5 of class 1, none of class 2
 BY_HAND = np.array([[8, 1, 1], [2, 3, 0], [0, 0, 0]])
@@ -115,7 +116,7 @@ def test_intervals_of_a_binomial_cover_the_truth() -> None:
 def test_per_class_intervals_are_those_of_numpy_percentile() -> None:
     counts = np.array([[[40, 5, 0], [6, 20, 0], [1, 0, 1]]])
     found = metrics.intervals({"r": metrics.recall}, counts, 500, np.random.default_rng(3))["r"]
-    drawn = metrics._resampled(counts, 500, np.random.default_rng(3))
+    drawn = drawn_matrices(counts, 500, np.random.default_rng(3))
     values = metrics.recall(drawn)
     assert np.isnan(values[:, 2]).any()  # the rare class is absent from some resamples
     low, high = np.nanpercentile(values, [2.5, 97.5], axis=0)
@@ -187,3 +188,51 @@ def test_average_precision_and_calibration_error_have_intervals(tomograms: int) 
         assert np.all(interval.value <= interval.high)
         assert np.all(interval.high - interval.low < 0.2)
     assert found.calibration_error.low < found.calibration_error.high
+    assert found.class_resampled_by == (found.resampled_by,) * 3
+
+
+def test_a_class_of_few_tomograms_has_an_interval_by_particle() -> None:
+    """All of class 1 are in one tomogram, whose resampling would never change their recall."""
+    tomogram = np.repeat(np.arange(6), 40)
+    true = np.where((tomogram == 5) & (np.arange(240) % 2 == 0), 1, 0)
+    predicted = np.where(np.arange(240) % 6 == 0, 1 - true, true)
+    found = metrics.assess(
+        true,
+        predicted,
+        tomogram,
+        classes=("many", "rare"),
+        probabilities=0.2 + 0.6 * np.eye(2)[predicted],
+        resamples=2000,
+        rng=np.random.default_rng(1),
+    )
+    assert found.resampled_by == "tomogram"
+    assert found.class_resampled_by == ("tomogram", "particle")
+    recall = found.per_class["recall"]
+    drawn = np.random.default_rng(0).binomial(20, recall.value[1], 100_000) / 20
+    assert recall.low[1] == pytest.approx(np.percentile(drawn, 2.5), abs=0.051)
+    assert recall.high[1] == pytest.approx(np.percentile(drawn, 97.5), abs=0.051)
+    assert found.average_precision.low[1] < found.average_precision.high[1]
+
+
+def test_the_interval_of_the_calibration_error_may_hold_none() -> None:
+    """Perfectly calibrated: the true error is 0, which no plain percentile comes near."""
+    rng, values, lows, highs = np.random.default_rng(0), [], [], []
+    for _ in range(40):
+        confidence = rng.uniform(0.5, 1.0, 300)
+        predicted = (rng.random(300) > confidence).astype(np.intp)
+        found = metrics.assess(
+            np.zeros(300, dtype=np.intp),
+            predicted,
+            np.zeros(300, dtype=np.intp),
+            classes=("a", "b"),
+            probabilities=np.where(
+                np.arange(2) == predicted[:, None], confidence[:, None], 1 - confidence[:, None]
+            ),
+            resamples=200,
+            rng=rng,
+        ).calibration_error
+        values.append(float(found.value))
+        lows.append(float(found.low))
+        highs.append(float(found.high))
+    assert np.mean(np.array(lows) == 0.0) > 0.5
+    assert np.all(np.array(values) <= np.array(highs) + 1e-9)

@@ -11,16 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halcmd.assessment.ranking import average_precisions
+from halcmd.assessment.resampling import Counts, Floats, drawn_matrices, drawn_particles, tails
 from halcmd.calibration import calibration_errors
 
-Counts = NDArray[np.int64]
-Floats = NDArray[np.float64]
 Metric = Callable[[Counts], Floats]
 
-CONFIDENCE = 0.95
 LEAST_TOMOGRAMS = 5  # fewer cannot be resampled in a way that says anything
-
-_NUMBERS_AT_A_TIME = 2**21
 
 
 @dataclass(frozen=True)
@@ -57,6 +53,8 @@ class Assessment:
         NaN without probabilities.
     resampled_by : str
         ``tomogram`` or ``particle``: what the intervals draw.
+    class_resampled_by : tuple of str
+        The same for each class: ``particle`` where fewer than 5 tomograms hold it.
     resamples : int
         How often; 0 = no intervals.
     """
@@ -69,6 +67,7 @@ class Assessment:
     mean_average_precision: Interval
     calibration_error: Interval
     resampled_by: str
+    class_resampled_by: tuple[str, ...]
     resamples: int
 
     @property
@@ -105,16 +104,28 @@ def assess(
     resamples : int
         Bootstrap resamples; 0 = no intervals.
     rng : numpy.random.Generator
-        Draws the resamples: of tomograms where there are at least 5, else of particles.
+        Draws the resamples: of tomograms where there are at least 5 (for a class, that hold it),
+        else of particles.
     """
     n, tomograms = len(classes), int(tomogram.max()) + 1
     cell = (tomogram * n + true) * n + predicted
     counts = np.bincount(cell, minlength=tomograms * n * n).reshape(tomograms, n, n)
     is_enough = tomograms >= LEAST_TOMOGRAMS
-    units = counts if is_enough else counts.sum(axis=0, keepdims=True)
-    found = intervals(OVERALL | PER_CLASS, units, resamples, rng)
-    draws = _drawn(tomogram if is_enough else None, len(true), resamples, rng)
-    precisions, mean, error = _of_probabilities(probabilities, true, predicted, draws)
+
+    def resampled(by: NDArray[np.intp] | None) -> tuple[dict[str, Interval], list[Interval]]:
+        units = counts.sum(axis=0, keepdims=True) if by is None else counts
+        found = intervals(OVERALL | PER_CLASS, units, resamples, rng)
+        draws = drawn_particles(by, len(true), resamples, rng)
+        return found, [*_of_probabilities(probabilities, true, predicted, draws)]
+
+    found, (precisions, mean, error) = resampled(tomogram if is_enough else None)
+    holding = (counts.sum(axis=2) > 0).sum(axis=0)
+    is_in_few = is_enough & (holding > 0) & (holding < LEAST_TOMOGRAMS)
+    if is_in_few.any():  # else a class of one tomogram would have an interval without width
+        others, (other_precisions, *_) = resampled(None)
+        found |= {name: _where(is_in_few, others[name], found[name]) for name in PER_CLASS}
+        precisions = _where(is_in_few, other_precisions, precisions)
+    by = np.where(is_in_few | (not is_enough), "particle", "tomogram")
     return Assessment(
         classes=classes,
         counts=counts,
@@ -124,7 +135,17 @@ def assess(
         mean_average_precision=mean,
         calibration_error=error,
         resampled_by="tomogram" if is_enough else "particle",
+        class_resampled_by=tuple(by.tolist()),
         resamples=resamples,
+    )
+
+
+def _where(is_first: NDArray[np.bool_], first: Interval, second: Interval) -> Interval:
+    """Of each class, one of two intervals."""
+    return Interval(
+        second.value,
+        np.where(is_first, first.low, second.low),
+        np.where(is_first, first.high, second.high),
     )
 
 
@@ -208,9 +229,9 @@ def intervals(
     the observed shares, so no particle is ever touched.
     """
     total = units.sum(axis=0)
-    drawn = _resampled(units, resamples, rng)
+    drawn = drawn_matrices(units, resamples, rng)
     return {
-        name: Interval(metric(total), *_tails(metric(drawn))) for name, metric in metrics.items()
+        name: Interval(metric(total), *tails(metric(drawn))) for name, metric in metrics.items()
     }
 
 
@@ -249,65 +270,19 @@ def _of_probabilities(
     parts = [[values[:0] for values in whole], *map(measured, draws)]
     resampled = (np.concatenate(part) for part in zip(*parts, strict=True))
     precisions, mean, error = (
-        Interval(value[0], *_tails(values)) for value, values in zip(whole, resampled, strict=True)
+        Interval(value[0], *tails(values)) for value, values in zip(whole, resampled, strict=True)
     )
-    return precisions, mean, error
+    return precisions, mean, _reflected(error)
 
 
-def _drawn(
-    tomogram: NDArray[np.intp] | None, n: int, resamples: int, rng: np.random.Generator
-) -> Iterator[NDArray[np.int64]]:
-    """How often each of n particles is in each resample, shape (part of the resamples, n).
+def _reflected(it: Interval) -> Interval:
+    """The basic bootstrap interval of an error, from its percentiles.
 
-    Tomograms are drawn, or particles where that is None.
+    Resampling adds noise to each bin, so that resampled calibration errors are too large, by about
+    as much as the error itself is (Davison and Hinkley 1997, section 5.2.1).
     """
-    step = max(_NUMBERS_AT_A_TIME // n, 1)
-    for start in range(0, resamples, step):
-        rows = min(step, resamples - start)
-        if tomogram is None:
-            each = [np.bincount(rng.integers(0, n, n), minlength=n) for _ in range(rows)]
-            yield np.stack(each)
-        else:
-            count = int(tomogram.max()) + 1
-            yield rng.multinomial(count, np.full(count, 1.0 / count), size=rows)[:, tomogram]
-
-
-def _tails(values: Floats) -> tuple[Floats, Floats]:
-    """Lower and upper end of the interval over the first axis, resamples without a value left out.
-
-    A class may be absent from a resample, so that it has no recall there.
-    """
-    if not len(values):
-        return np.full(values.shape[1:], np.nan), np.full(values.shape[1:], np.nan)
-    ordered = np.sort(values, axis=0)  # NaN last
-    last = np.maximum((~np.isnan(values)).sum(axis=0) - 1, 0)
-    tail = (1.0 - CONFIDENCE) / 2.0
-    return _at(ordered, last * tail), _at(ordered, last * (1.0 - tail))
-
-
-def _at(ordered: Floats, place: Floats) -> Floats:
-    """Values between the two neighbours of a fractional place on the first axis."""
-    below = np.floor(place).astype(int)
-    above = np.ceil(place).astype(int)
-    low = np.take_along_axis(ordered, below[None], axis=0)[0]
-    high = np.take_along_axis(ordered, above[None], axis=0)[0]
-    return np.asarray(low + (place - below) * (high - low))
-
-
-def _resampled(units: Counts, resamples: int, rng: np.random.Generator) -> Counts:
-    """Confusion matrices of resampled data, shape (resamples, n_classes, n_classes)."""
-    count, classes = len(units), units.shape[-1]
-    cells = units.reshape(count, -1)
-    if count == 1:
-        known = np.flatnonzero(cells[0])
-        n = int(cells[0].sum())
-        drawn = np.zeros((resamples, classes * classes), dtype=np.int64)
-        if n:
-            drawn[:, known] = rng.multinomial(n, cells[0, known] / n, size=resamples)
-    else:
-        times = rng.multinomial(count, np.full(count, 1.0 / count), size=resamples)
-        drawn = times @ cells
-    return drawn.reshape(resamples, classes, classes)
+    low, high = 2 * it.value - it.high, 2 * it.value - it.low
+    return Interval(it.value, np.clip(low, 0.0, it.value), np.maximum(high, it.value))
 
 
 def _diagonal(counts: Counts) -> Counts:

@@ -5,23 +5,22 @@ particles without a label in every round, so that each round is judged on the sa
 particles have no part in the advice: whoever stops by them measures too well with them afterwards.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from halcmd.assessment.estimates import mean_of
+from halcmd.assessment.estimates import mean_confidence, mean_of
 from halcmd.assessment.metrics import (
-    CONFIDENCE,
     LEAST_TOMOGRAMS,
-    Counts,
     Interval,
     accuracy,
     intervals,
     kappa,
 )
+from halcmd.assessment.resampling import CONFIDENCE, Counts
 
 STEADY = 0.99
 """Kappa of successive rounds at which predictions are steady (Bloodgood and Vijay-Shanker 2009)."""
@@ -182,12 +181,12 @@ def stability(
         both = intervals(metrics, matrices, resamples, rng or np.random.default_rng(0))
         pair = rounds.labels[at - 1], rounds.labels[at]
         found.append(Agreement(pair, both["kappa"], both["changed"]))
-    curve = curve_of(rounds.labels, rounds.confidence, rounds.tomogram)
+    curve = _curve(rounds.labels, map(mean_confidence, rounds.confidence))
     return Stability(count, tuple(found), curve, advise(count, found, curve))
 
 
 def curve_of(labels: tuple[int, ...], values: Floats, tomogram: Rows) -> Curve:
-    """Mean of a number of each particle in each round, such as whether it is predicted right.
+    """Share of particles in each round, such as of those that are predicted right.
 
     Parameters
     ----------
@@ -196,8 +195,12 @@ def curve_of(labels: tuple[int, ...], values: Floats, tomogram: Rows) -> Curve:
     values : ndarray, shape (n_rounds, n), float64
     tomogram : ndarray, shape (n,), int
     """
-    means = tuple(mean_of(row, tomogram) for row in values)
-    return Curve(labels, means, slope_of(labels, [float(mean.value) for mean in means]))
+    return _curve(labels, (mean_of(row, tomogram) for row in values))
+
+
+def _curve(labels: tuple[int, ...], values: Iterable[Interval]) -> Curve:
+    values = tuple(values)
+    return Curve(labels, values, slope_of(labels, [float(value.value) for value in values]))
 
 
 def slope_of(labels: Sequence[int], values: Sequence[float]) -> Slope:

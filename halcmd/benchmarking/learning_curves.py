@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from scipy import stats
 from sklearn.isotonic import isotonic_regression
 
-Floats = NDArray[np.float64]
+from halcmd.assessment.resampling import CONFIDENCE, Floats
+
 Curves = Mapping[str, Floats]
 """Strategy -> curves, shape (n_seeds, n_points); row i of each is of the same seed."""
 
-CONFIDENCE = 0.95
 SIGNIFICANT = 0.05
 _NAN = float("nan")
 _LEAST_PAIRS = 6  # two-sided Wilcoxon with five pairs cannot be below 0.0625

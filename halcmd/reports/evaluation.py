@@ -118,8 +118,11 @@ class Evaluation:
             "particles": int(found.confusion.sum()),
             **{name: json_interval(interval) for name, interval in overall_of(found).items()},
             "per_class": {
-                name: json_class(per_class, row) | {"support": int(found.support[row])}
-                for row, name in enumerate(found.classes)
+                name: json_class(per_class, row)
+                | {"support": int(found.support[row]), "resampled_by": by}
+                for row, (name, by) in enumerate(
+                    zip(found.classes, found.class_resampled_by, strict=True)
+                )
             },
             "calibration": {
                 name: [json_number(value) for value in values]
@@ -217,7 +220,7 @@ def say(found: Evaluation) -> None:
             interval = f"  {float(it.low):.3f} to {float(it.high):.3f}" if bootstrap else ""
             log.info(f"{spoken(name):<22} {float(it.value):.3f}{interval}")
     if bootstrap:
-        log.info(f"intervals: bootstrap, {bootstrap:,} times, by {numbers.resampled_by}")
+        log.info(f"intervals: {resampling(numbers)}")
     caveat = without_error(numbers)
     if caveat is not None:
         log.info(f"no error seen: {caveat}")
@@ -229,6 +232,19 @@ def say(found: Evaluation) -> None:
         doubt = contradiction(found.pool)
         if doubt is not None:
             log.warning(doubt)
+
+
+def resampling(found: Assessment) -> str:
+    """How the intervals were made."""
+    said = f"95 %, bootstrap, {found.resamples:,} times, by {found.resampled_by}"
+    few = [
+        name
+        for name, by in zip(found.classes, found.class_resampled_by, strict=True)
+        if by != found.resampled_by
+    ]
+    if not few:
+        return said
+    return f"{said}; of {first_few(few)}, which fewer than 5 tomograms hold, by particle"
 
 
 def without_error(found: Assessment) -> str | None:

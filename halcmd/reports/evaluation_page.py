@@ -22,6 +22,7 @@ from halcmd.reports.evaluation import (
     contradiction,
     in_words,
     overall_of,
+    resampling,
     rounds_of,
     spoken,
     tomogram_columns,
@@ -82,10 +83,9 @@ def write_evaluation_report(
 
 
 def _facts(found: Evaluation) -> dict[str, str]:
-    by, bootstrap = found.assessment.resampled_by, found.assessment.resamples
     facts = {
         "left out": ", ".join(f"{n:,} ({why})" for why, n in found.left_out.items()) or "none",
-        "intervals": f"95 %, bootstrap, {bootstrap:,} times, by {by}" if bootstrap else "none",
+        "intervals": resampling(found.assessment) if found.assessment.resamples else "none",
     }
     caveat = without_error(found.assessment)
     facts |= {} if caveat is None else {"no error seen": caveat}

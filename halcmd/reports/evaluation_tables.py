@@ -71,6 +71,7 @@ def _per_class(found: Assessment) -> Table:
         columns[_title(name)] = text_of(it.value, 4)
         columns[f"{_title(name)}Low"] = text_of(it.low, 4)
         columns[f"{_title(name)}High"] = text_of(it.high, 4)
+    columns["halResampledBy"] = list(found.class_resampled_by)
     return Table.from_columns("per_class", columns)
 
 

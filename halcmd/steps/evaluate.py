@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from halcmd.assessment.estimates import corrected_mean, mean_of
+from halcmd.assessment.estimates import corrected_mean, mean_confidence
 from halcmd.assessment.metrics import assess
 from halcmd.assessment.rounds import read_rounds, unlabelled_rows
 from halcmd.assessment.stopping import Curve, Rounds, Stability, curve_of, stability
@@ -171,7 +171,7 @@ def _pool(
     is_enough = len(held) >= _LEAST_HELD and bool(np.isfinite(gap).all())
     return PoolEstimate(
         len(rows),
-        mean_of(confidence, own),
+        mean_confidence(confidence),
         corrected_mean(confidence, own, gap, tomogram) if is_enough else None,
         len(held),
     )

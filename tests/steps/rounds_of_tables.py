@@ -20,17 +20,18 @@ def written(
     classes: Sequence[str] = CLASSES,
     boxes: bool = False,
     rows: int = ROWS,
+    right: float = 0.75,
 ) -> list[Path]:
     """A table per round in files Score1.star and so on; each changes a share of the predictions.
 
     A fifth of the particles are labelled test particles, 40 of the pool are labelled in the first
-    round and 30 more in each; three in four predictions are right.
+    round and 30 more in each; the share ``right`` of the predictions is right.
     """
     rng = np.random.default_rng(0)
     true = rng.integers(0, len(classes), rows)
     is_test = rng.random(rows) < 0.2
     order = rng.permutation(np.flatnonzero(~is_test))
-    predicted = np.where(rng.random(rows) < 0.75, true, (true + 1) % len(classes))
+    predicted = np.where(rng.random(rows) < right, true, (true + 1) % len(classes))
     names = np.array(classes, dtype=object)
     tomograms = [f"TS_{row % 6}" for row in range(rows)]
     fixed: dict[str, list[str]] = {

@@ -240,11 +240,13 @@ def test_a_loop_of_queries_ends_with_exit_code_3(
     assert "<span>command halcmd evaluate --i &#39;a &lt;b&gt;.star&#39;</span>" in report
 
 
-@pytest.mark.parametrize(("changes", "much"), [([0.1] * 4, "too sure"), (STEADY, "too cautious")])
+@pytest.mark.parametrize(
+    ("changes", "share", "much"), [([0.1] * 4, 0.75, "too sure"), (STEADY, 0.9, "too cautious")]
+)
 def test_probabilities_that_held_out_labels_contradict_are_warned_of(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, changes: list[float], much: str
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, changes: list[float], share: float, much: str
 ) -> None:
-    paths = written(tmp_path, changes)
+    paths = written(tmp_path, changes, right=share)
     found = evaluate(read(paths[-1]), tmp_path / "E", previous=paths[:-1])
     last = read(paths[-1])
     right = (last.text("halPredictedClass") == last.labels)[last.is_test].mean()
