@@ -67,7 +67,7 @@ def rounds_of(chain: Chain) -> int:
 
 def do(chain: Chain, tell: Tell) -> None:
     """One chain, in its own process."""
-    from halcmd.compute.device import use
+    from halcmd.compute.device import describe, use
     from halcmd.training.run import Compute
 
     configure(json_output=False, verbosity=-1, dry_run=False, strict=False, silent=True)
@@ -76,9 +76,11 @@ def do(chain: Chain, tell: Tell) -> None:
     table, truth = table_of_seed(known, experiment, chain.seed)
     compute = Compute(use(chain.gpu, experiment.threads), "auto", chain.seed)
     answers = annotated(truth, table.ids, experiment.stress, seed=chain.seed)
+    where = {"device": describe(compute.device)}
     for number, facts in _loop(chain, table, truth, answers, compute):
         if number not in chain.done:
-            tell({"strategy": chain.strategy, "seed": chain.seed, "round": number, **facts})
+            names = {"strategy": chain.strategy, "seed": chain.seed, "round": number}
+            tell(names | facts | where)
     if chain.strategy not in (START, FULL):
         shutil.rmtree(_place(chain, 1).parent, ignore_errors=True)
 

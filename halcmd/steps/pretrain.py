@@ -19,7 +19,7 @@ from halcmd.particles import Particles
 from halcmd.reports.training import write_curves, write_pretraining_report
 from halcmd.subtomograms import Boxes, open_boxes
 from halcmd.tables import write_particles
-from halcmd.training.learnable import by_id, say_what_is_rotated
+from halcmd.training.learnable import by_id, near_test, say_what_is_rotated
 from halcmd.training.loop import Checkpoint
 from halcmd.training.pretraining import Pretrained
 from halcmd.training.pretraining import pretrain as fit
@@ -93,7 +93,7 @@ def pretrain(
     started = time.monotonic()
     boxes = open_boxes(particles)
     tilts = tilt_range or boxes.tilt_range
-    rows = _rows(particles)
+    rows = _rows(particles, boxes.box * boxes.pixel_size / 2)
     recipe = pretraining_recipe(
         len(rows), network=network, epochs=epochs, batch=batch, augment=augment
     )
@@ -133,9 +133,13 @@ def pretrain(
     )
 
 
-def _rows(particles: Particles) -> NDArray[np.intp]:
-    """Rows that are not for the test, in the order of their ids."""
+def _rows(particles: Particles, distance: float) -> NDArray[np.intp]:
+    """Rows that are not for the test nor that close (Angstrom) to it, in the order of their ids."""
     rows = np.flatnonzero(~particles.is_test)
+    near = near_test(particles, rows, distance)
+    if near.any():
+        log.info(f"left out {near.sum():,} (closer than half a box to a test particle)")
+    rows = rows[~near]
     if len(rows) < _FEWEST:
         raise InputError(
             f"pretraining needs at least {_FEWEST} particles that are not for the test",

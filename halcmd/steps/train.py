@@ -149,7 +149,8 @@ def train(
     """
     started = time.monotonic()
     boxes = open_boxes(particles)
-    rows = rows_to_learn_from(particles, distance=boxes.box * boxes.pixel_size / 2)
+    distance = boxes.box * boxes.pixel_size / 2
+    rows = rows_to_learn_from(particles, distance=distance)
     classes = classes_of(particles, rows)
     split = split_for(
         particles,
@@ -165,7 +166,7 @@ def train(
         boxes=boxes,
         classes=classes,
         split=split,
-        unlabelled=_unlabelled(particles, how),
+        unlabelled=_unlabelled(particles, how, distance),
         recipe=how,
         tilt_range=tilt_range or boxes.tilt_range,
     )
@@ -194,11 +195,12 @@ def train(
     return result
 
 
-def _unlabelled(particles: Particles, recipe: Recipe) -> NDArray[np.intp]:
+def _unlabelled(particles: Particles, recipe: Recipe, distance: float) -> NDArray[np.intp]:
     """Rows that are learnt from without labels."""
     if recipe.consistency is None:
         return np.empty(0, dtype=np.intp)
-    rows, first = rows_without_label(particles), recipe.consistency.first_step(recipe.steps)
+    rows = rows_without_label(particles, distance=distance)
+    first = recipe.consistency.first_step(recipe.steps)
     if first >= recipe.steps:
         log.info(f"unlabelled particles are not learnt from: they come in after {first:,} steps")
         return rows[:0]

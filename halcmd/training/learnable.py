@@ -83,10 +83,13 @@ def rows_to_learn_from(particles: Particles, *, distance: float) -> NDArray[np.i
     return by_id(particles, rows)
 
 
-def rows_without_label(particles: Particles) -> NDArray[np.intp]:
-    """Rows of the pool that nobody has answered, in the order of their ids."""
+def rows_without_label(particles: Particles, *, distance: float) -> NDArray[np.intp]:
+    """Rows of the pool that nobody has answered, in the order of their ids.
+
+    Not those closer than ``distance`` (Angstrom) to a test particle.
+    """
     rows = np.flatnonzero(~particles.is_answered & ~particles.is_test)
-    return by_id(particles, rows)
+    return by_id(particles, rows[~near_test(particles, rows, distance)])
 
 
 def classes_of(particles: Particles, rows: NDArray[np.intp]) -> dict[str, int]:

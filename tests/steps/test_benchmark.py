@@ -111,6 +111,7 @@ def test_there_is_a_line_for_each_cell_and_labels_add_up(undisturbed) -> None:
         if line["strategy"] == "start":
             assert line["asked"] == dict.fromkeys(CLASSES, 2)
         assert 0 <= line["accuracy"] <= 1
+        assert line["device"].startswith("cpu" if not torch.cuda.is_available() else "cuda")
         assert set(line["recall"]) == set(CLASSES)
 
 

@@ -76,6 +76,14 @@ def test_test_rows_labels_and_the_order_of_rows_change_nothing(table, tmp_path):
     assert pretrained(table.take(np.arange(36)), tmp_path / "c").model == before
 
 
+def test_boxes_that_share_voxels_with_a_test_box_are_left_out(table, tmp_path):
+    places = [f"{1000 * row}" for row in range(36)] + [f"{1000 * row}" for row in range(8)]
+    columns = {"halPositionXAngst": places, "halPositionZAngst": ["0"] * N}
+    columns["halPositionYAngst"] = ["500"] * 36 + ["0"] * 8
+    columns["halPositionYAngst"][5] = "90"  # half a box is 96
+    assert pretrained(table.with_columns(columns), tmp_path).particles == 35
+
+
 def test_score_gives_embeddings_of_it(table, tmp_path):
     pretrained(table, tmp_path)
     (tmp_path / "score").mkdir()

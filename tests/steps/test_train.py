@@ -322,8 +322,13 @@ def test_semi_supervised_learns_from_unlabelled_rows_of_the_pool_alone(
     monkeypatch.setattr(train_step, "fit", watch)
     default = replace(QUICK, steps=102, semi_supervised=None)
     after = trained(table, tmp_path / "a", changes=default, validation=0.0)
-    assert seen == [[36, 37, 38, 39]]
+    assert seen.pop() == [36, 37, 38, 39]
     assert "unlabelled particles that are learnt from too: 4, after 100 steps" in caplog.text
+    beside = {f"halPosition{axis}Angst": table.text(f"halPosition{axis}Angst") for axis in "XYZ"}
+    for values in beside.values():
+        values[38] = values[34]  # a test particle of the same tomogram
+    trained(table.with_columns(beside), tmp_path / "beside", changes=default, validation=0.0)
+    assert seen.pop() == [36, 37, 39], "a box that shares voxels with a test box"
     info, _ = read_info(tmp_path / "a" / "model.safetensors")
     assert info.provenance["unlabelled"] == 4
     alone = replace(default, semi_supervised=False)
