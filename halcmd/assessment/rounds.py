@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from halcmd.assessment.stopping import Rounds
 from halcmd.errors import InputError, first_few
+from halcmd.labels.matching import check_same_particles
 from halcmd.particles import Particles
 from halcmd.predictions import NOT_PREDICTED
 from halcmd.tables import read_particles
@@ -51,14 +52,14 @@ def read_rounds(particles: Particles, previous: Sequence[Path], rows: Rows) -> R
     """
     numbers: dict[str, int] = {}
     own = {name: row for row, name in enumerate(particles.ids)}
-    present = _said(particles, own, numbers)
+    now = _said(particles, particles, own, numbers)
     tables = []
     for path in previous:
         table = read_particles([path])
         _check_ids(table, particles, own)
-        tables.append(_said(table, own, numbers))
-        _check_round(tables[-1], present)
-    every = [*sorted(tables, key=lambda table: table.labels), present]
+        tables.append(_said(table, particles, own, numbers))
+        _check_round(tables[-1], now)
+    every = [*sorted(tables, key=lambda table: table.labels), now]
     _check_models(every)
     is_known = np.all([table.predicted[rows] >= 0 for table in every], axis=0)
     if len(rows) and not is_known.any():
@@ -78,7 +79,9 @@ def read_rounds(particles: Particles, previous: Sequence[Path], rows: Rows) -> R
     )
 
 
-def _said(table: Particles, own: Mapping[str, int], numbers: dict[str, int]) -> _Table:
+def _said(
+    table: Particles, present: Particles, own: Mapping[str, int], numbers: dict[str, int]
+) -> _Table:
     """Predictions of a table for the rows that the present one has; new classes get numbers."""
     if not table.has("halPredictedClass"):
         raise InputError(
@@ -87,6 +90,7 @@ def _said(table: Particles, own: Mapping[str, int], numbers: dict[str, int]) -> 
             hint="of an earlier round, --previous takes the particles.star that score wrote",
         )
     places = np.array([own.get(name, -1) for name in table.ids], dtype=np.intp)
+    check_same_particles(present, table, places)
     there = places >= 0
     predicted = np.full(len(own), -1, dtype=np.intp)
     confidence = np.full(len(own), np.nan)

@@ -17,7 +17,15 @@ from halcmd.importers import IMPORTERS
 from halcmd.importers.csv_table import read_rows, split_rows
 from halcmd.intake.read import in_unit, open_named
 from halcmd.intake.recognise import known_as, recognise
-from halcmd.particles import UNLABELLED, Particles, group_key, particles_of, valid_label
+from halcmd.particles import (
+    JUNK,
+    NOT_TRAINED,
+    UNLABELLED,
+    Particles,
+    group_key,
+    particles_of,
+    valid_label,
+)
 from halcmd.picks.picks import Picks
 from halcmd.registry import load
 
@@ -31,7 +39,7 @@ TIME_COLUMNS = ("time", "halLabelTime")
 LABEL_COLUMNS = ("halLabel", "label", "class", "rlnClassNumber")
 _GUARDED = re.compile(r"'(?=[=+\-@\t\r])")
 """What labels.html puts before text that a spreadsheet would take for a formula."""
-_NO_ANSWER = {"", UNLABELLED, "nan", "na", "none", "null", "<na>"}
+_NO_ANSWER = {"", UNLABELLED, "unlabeled", "nan", "na", "none", "null", "<na>"}
 
 
 @dataclass(frozen=True)
@@ -257,11 +265,16 @@ def _plain_name(column: str) -> str:
 
 
 def _plain(label: str, renames: dict[str, str]) -> str:
-    """A class name as halcmd writes it: renamed, ``class_1`` for 1, no answer for 0 and below."""
+    """A class name as halcmd writes it: renamed, ``class_1`` for 1, no answer for 0 and below.
+
+    Words with a meaning of their own are told in any case: spreadsheets make ``Junk`` of junk.
+    """
     label = label.strip()
     label = renames.get(label, renames.get(_as_it_stands(label), label))
     if label.lower() in _NO_ANSWER:
         return UNLABELLED
+    if label.lower() in (JUNK, *NOT_TRAINED):
+        return label.lower()
     try:
         number = float(label)
     except ValueError:

@@ -5,12 +5,17 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.spatial import cKDTree
+
+from halcmd.errors import InputError, first_few
+from halcmd.particles import Particles
 
 NO_MATCH = -1
 AMBIGUOUS = -2
 MISPLACED = -3
 _SAME_PLACE = 1e-3  # Angstrom: positions have three decimals
+_MOVED = 50.0  # Angstrom
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,33 @@ class Match:
 def match_ids(wanted: Sequence[str], ids: Sequence[str]) -> Match:
     """Rows whose halParticleId is the same."""
     return Match("id", *_lookup(wanted, ids))
+
+
+def check_same_particles(table: Particles, other: Particles, rows: NDArray[np.intp]) -> None:
+    """Raise InputError where the ids of another table are of other particles.
+
+    Ids count the picks of a tomogram, so those of another extraction may be the same. That is told
+    by the positions, where both tables have them: most lie farther apart than any pick is moved.
+
+    Parameters
+    ----------
+    table, other : Particles
+    rows : ndarray, shape (len(other),), int
+        Row of the table that has the id of each row of the other; -1 = none.
+    """
+    if not (table.has("halPositionXAngst") and other.has("halPositionXAngst")):
+        return
+    is_there = rows >= 0
+    apart = np.linalg.norm(table.positions[rows[is_there]] - other.positions[is_there], axis=1)
+    is_moved = apart > _MOVED
+    if 2 * is_moved.sum() > np.isfinite(apart).sum():
+        moved = other.ids[is_there][is_moved]
+        raise InputError(
+            "the same ids are of particles at other places",
+            where=f"{other.path} and {table.path}",
+            found=f"{first_few(moved)}, up to {np.nanmax(apart):.0f} A apart",
+            hint="both must come from the same extraction",
+        )
 
 
 def match_names(wanted: Sequence[str], names: Sequence[str]) -> Match:

@@ -129,7 +129,7 @@ def label_page(folder: Path, table: Particles, asked: Rows, settings: PageSettin
     if len(asked) > MOST_PARTICLES:
         log.warning(
             f"labels.html shows the first {MOST_PARTICLES:,} of {len(asked):,} particles; the "
-            "others are in query.csv alone"
+            "others are in query.star alone"
         )
         asked = asked[:MOST_PARTICLES]
     try:
@@ -213,6 +213,7 @@ def _facts(table: Particles, asked: Rows) -> list[dict[str, Any]]:
     why = {words: table.text(name, "") for name, words in _WHY.items() if table.has(name)}
     if "random" in table.text("halQueryStrategy", "none")[asked]:
         why.pop("score", None)  # a random number
+    where = [table.text(f"halPosition{axis}Angst", "nan") for axis in "XYZ"]
     facts = []
     poses = zip(turns_of(table, asked), box_axes(table, asked), strict=True)
     for row, (turn, axes) in zip(asked, poses, strict=True):
@@ -223,6 +224,7 @@ def _facts(table: Particles, asked: Rows) -> list[dict[str, Any]]:
             {
                 "id": str(table.ids[row]),
                 "tomogram": str(table.tomograms[row]),
+                "place": [str(table.tomograms[row]), *(str(values[row]) for values in where)],
                 "position": position.round(1).tolist() if np.isfinite(position).all() else None,
                 "predicted": None if predicted[row] == "none" else str(predicted[row]),
                 "probability": round(float(probability[row]), 3)

@@ -18,6 +18,7 @@ from halcmd.console import log, planned
 from halcmd.errors import InputError
 from halcmd.formats.plots import plot_calibration, plot_confusion
 from halcmd.formats.star import Star, write_star
+from halcmd.labels.matching import check_same_particles
 from halcmd.particles import NO_LABELS, NOT_TRAINED, UNLABELLED, Particles
 from halcmd.predictions import NOT_PREDICTED
 from halcmd.reports.confused import Judged, confused, worst_table
@@ -232,8 +233,11 @@ def true_labels(particles: Particles, path: Path) -> NDArray[np.object_]:
             where=where,
             hint="halcmd label-import matches by name or coordinates",
         )
-    known = dict(zip(truth.ids, truth.labels, strict=True))
-    labels = np.array([known.get(name, UNLABELLED) for name in particles.ids], dtype=object)
+    own = {name: row for row, name in enumerate(particles.ids)}
+    rows = np.array([own.get(name, -1) for name in truth.ids], dtype=np.intp)
+    check_same_particles(particles, truth, rows)
+    labels = np.full(len(particles), UNLABELLED, dtype=object)
+    labels[rows[rows >= 0]] = truth.labels[rows >= 0]
     if not (labels != UNLABELLED).any():
         raise InputError(
             "no particle of the table is in the truth",

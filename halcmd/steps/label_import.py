@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +19,14 @@ from halcmd.intake.labels import LabelFile, read_ids
 from halcmd.labels.annotations import Answer, answers_of, as_word, latest, renamed, with_answers
 from halcmd.labels.label_quality import DOUBTS
 from halcmd.labels.matching import Match
-from halcmd.particles import UNLABELLED, Particles, valid_label
+from halcmd.particles import JUNK, NOT_TRAINED, UNLABELLED, Particles, valid_label
 from halcmd.reports.annotators import say_agreement, write_agreement
 from halcmd.tables import running, write_particles
 
 _OF_ROWS = ("matched", "unmatched", "ambiguous", "misplaced")
 """What is counted of the rows of the files."""
+_ALIKE = 0.85
+"""Of two names, from which difflib's ratio on one is taken for the other misspelt."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +148,7 @@ def label_import(
     _tell_missing(particles, merged, only, wanted)
     _tell_alike({*particles.labels, *(answer.label for answer in merged.values())})
     labels = Counter(answer.label for answer in merged.values())
+    _tell_new({*particles.labels} - {UNLABELLED}, {*labels})
     planned(f"labels: {', '.join(f'{name} {count:,}' for name, count in sorted(labels.items()))}")
     table = _written(particles, merged, number, rules)
     known = [*before, *(answer for row in sorted(answers) for answer in answers[row])]
@@ -270,6 +274,26 @@ def _tell_alike(labels: set[str]) -> None:
                 f"{' and '.join(names)} are different classes; --rename FILE with lines old,new "
                 "makes them one"
             )
+
+
+def _tell_new(before: set[str], now: set[str]) -> None:
+    """Say which classes the table did not have; warn of those that look misspelt."""
+    if not before:
+        return
+    known = {_letters(name): name for name in before}
+    for name in sorted(now - before - {JUNK, *NOT_TRAINED}):
+        near = get_close_matches(_letters(name), known, n=1, cutoff=_ALIKE)
+        if near and near[0] != _letters(name):  # class_1 and class_2 differ in no letter
+            log.warning(
+                f"new class {name}, nearly {known[near[0]]}; if they are the same, --rename FILE "
+                "with a line old,new makes them one"
+            )
+        else:
+            log.info(f"new class: {name}")
+
+
+def _letters(name: str) -> str:
+    return "".join(letter for letter in name.lower() if not letter.isdigit())
 
 
 def _written(

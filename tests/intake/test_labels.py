@@ -30,6 +30,10 @@ def read(tmp_path, text: str, **options: object) -> LabelFile:
         ("unlabelled", "unlabelled"),
         ("skip", "skip"),
         ("junk", "junk"),
+        ("Junk", "junk"),
+        ("UNKNOWN", "unknown"),
+        ("Skip", "skip"),
+        ("Unlabeled", "unlabelled"),
     ],
 )
 def test_answers_are_read_as_classes(tmp_path, text, label):

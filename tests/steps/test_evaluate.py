@@ -294,3 +294,24 @@ def test_a_truth_of_other_particles_is_refused(tmp_path: Path) -> None:
     write_particles(tmp_path / "truth.star", truth.without(["halLabel"]))
     with pytest.raises(InputError, match="no column halLabel"):
         evaluate(scored(["apo"], ["apo"]), tmp_path, truth=tmp_path / "truth.star")
+
+
+def test_a_truth_or_an_earlier_round_of_another_extraction_is_refused(tmp_path: Path) -> None:
+    """Ids count the picks of a tomogram: sorted otherwise, they are of other particles."""
+    rng = np.random.default_rng(0)
+    places = {f"halPosition{axis}Angst": rng.uniform(0, 4000, 300).tolist() for axis in "XYZ"}
+    moved = {name: [value + 20.0 for value in values] for name, values in places.items()}
+    other = {name: values[::-1] for name, values in places.items()}
+    now = scored([*LABELS[:4], *["unlabelled"] * 296], ["apo", "ribo"] * 150, split="pool")
+    now = now.with_columns({"halModel": ["b"] * 300} | places)
+    for name, where in (("moved", moved), ("other", other)):
+        earlier = now.with_columns(
+            {"halModel": ["a"] * 300, "halLabel": ["apo", "ribo"] * 150} | where
+        )
+        write_particles(tmp_path / f"{name}.star", earlier)
+    assert evaluate(now, tmp_path / "A", truth=tmp_path / "moved.star", split="all").assessment
+    for wrong in ({"truth": tmp_path / "other.star"}, {"previous": [tmp_path / "other.star"]}):
+        with pytest.raises(InputError, match="ids are of particles at other places") as error:
+            evaluate(now, tmp_path / "B", split="all", **wrong)
+        assert "300" in error.value.found
+        assert str(tmp_path / "other.star") in error.value.where

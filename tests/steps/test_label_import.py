@@ -622,3 +622,26 @@ def test_who_labelled_stands_in_the_file(tmp_path: Path) -> None:
             table(), [read_labels(path)], tmp_path / "o", rules=Rules(), annotator=annotator
         )
         assert list(result.particles.text("halLabelSource")) == sources
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "level"),
+    [
+        ("ribosme", "new class ribosme, nearly ribosome; if they are the same", "WARNING"),
+        ("atpase", "new class: atpase", "INFO"),
+        ("class_2", "new class: class_2", "INFO"),
+    ],
+)
+def test_a_new_class_is_told_and_a_misspelt_one_warned_of(
+    tmp_path, caplog, name: str, said: str, level: str
+) -> None:
+    particles = table(3, halLabel=["ribosome", "class_1", "unlabelled"])
+    run(particles, f"id,label\nT/000003,{name}\n", tmp_path)
+    (record,) = [record for record in caplog.records if "new class" in record.message]
+    assert record.message.startswith(said)
+    assert record.levelname == level
+
+
+def test_the_classes_of_a_first_label_file_are_not_news(tmp_path, caplog) -> None:
+    run(table(), "id,label\nT/000003,ribosme\n", tmp_path)
+    assert "new class" not in caplog.text

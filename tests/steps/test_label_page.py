@@ -11,6 +11,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from halcmd.cropping import crop_turned
+from halcmd.errors import InputError
 from halcmd.formats.mrc_writing import write_stack, write_volume
 from halcmd.intake.labels import read_labels
 from halcmd.labels.annotations import answers_of
@@ -120,11 +121,16 @@ def test_fifty_labels_by_keys_and_back(tmp_path: Path, visit: Callable[..., Any]
     ]
     with csv_file.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["halParticleId", "halLabel", "annotator", "time"]
+    where = ["halTomogram", "halPositionXAngst", "halPositionYAngst", "halPositionZAngst"]
+    assert list(rows[0]) == ["halParticleId", *where, "halLabel", "annotator", "time"]
     assert {row["annotator"] for row in rows} == {"Ann Otator"}
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", row["time"]) for row in rows)
     particles = read_particles([tmp_path / "Query/particles.star"])
+    # picked anew: the same ids are of other particles
+    elsewhere = particles.with_columns({"halPositionXAngst": ["900.0"] * len(particles)})
     for number, file in enumerate((csv_file, star_file)):
+        with pytest.raises(InputError, match="the same id stands at another place"):
+            label_import(elsewhere, [read_labels(file)], tmp_path / "Wrong", rules=Rules())
         result = label_import(
             particles, [read_labels(file)], tmp_path / f"Label{number}", rules=Rules()
         )

@@ -117,9 +117,14 @@ function classesOf(stored) {
   return [...DATA.classes, ...stored.added];
 }
 
+// Where a particle is goes with its label: the same id may be of another particle in another table.
+const SAVED = ["halParticleId", "halTomogram", "halPositionXAngst", "halPositionYAngst", "halPositionZAngst"];
+SAVED.push("halLabel", "annotator", "time");
+
 function rowsToSave() {
   return Object.entries(state.answers).map(([place, answer]) => [
     DATA.particles[place].id,
+    ...DATA.particles[place].place,
     answer.label,
     answer.annotator || state.annotator,
     answer.time,
@@ -128,12 +133,13 @@ function rowsToSave() {
 
 // A field of CSV. A spreadsheet would compute what begins like a formula, so that gets an apostrophe.
 function csvField(text) {
-  const safe = /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
+  const isFormula = /^[=+\-@\t\r]/.test(text) && !/^-\d+\.\d+$/.test(text);
+  const safe = isFormula ? `'${text}` : text;
   return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
 }
 
 function asCsv() {
-  const rows = [["halParticleId", "halLabel", "annotator", "time"], ...rowsToSave()];
+  const rows = [SAVED, ...rowsToSave()];
   return rows.map((row) => `${row.map(csvField).join(",")}\n`).join("");
 }
 
@@ -146,8 +152,7 @@ function starField(text) {
 }
 
 function asStar() {
-  const names = ["halParticleId", "halLabel", "annotator", "time"];
-  const head = names.map((name, n) => `_${name} #${n + 1}\n`).join("");
+  const head = SAVED.map((name, n) => `_${name} #${n + 1}\n`).join("");
   const rows = rowsToSave().map((row) => `${row.map(starField).join(" ")}\n`).join("");
   return `# version 30001\n\ndata_particles\n\nloop_\n${head}${rows}\n`;
 }
