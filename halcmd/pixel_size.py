@@ -49,7 +49,8 @@ def resolve_pixel_size(
                 log.warning(f"{where}: {option_name} {option:g} A wins over {name} = {value:g} A")
         return option, option_name
     if not known:
-        raise InputError(f"no pixel size for {what}", where=where, hint=f"{option_name} 10.0")
+        hint = f"{option_name} with the size in A"
+        raise InputError(f"no pixel size for {what}", where=where, hint=hint)
     name, value = known[0]
     for other_name, other in known[1:]:
         if differ(value, other):

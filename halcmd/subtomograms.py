@@ -206,6 +206,14 @@ def _check_files(
     np.maximum.at(highest, files, numbers)
     box, size, first = 0, None, ""
     for path, low, high in zip(paths, lowest, highest, strict=True):
+        if not Path(path).exists():
+            raise InputError(
+                "there is no such file",
+                where=f"{path}, named in {particles.path}",
+                hint="run halcmd in the project folder, from where the table names its files"
+                if not Path(path).is_absolute()
+                else "were the subtomograms moved?",
+            )
         volume = opened(path)
         where = f"{path}, named in {particles.path}"
         _check_kind(volume, int(low), int(high), where)

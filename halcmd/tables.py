@@ -76,7 +76,8 @@ def check_ids(particles: Particles) -> None:
             "halParticleId stands more than once",
             where=str(particles.path),
             found=first_few(twice),
-            hint="the same table may have been given twice; remove the duplicates",
+            hint="the same table may have been given twice; tables of two extractions count their "
+            "picks from 1 each, so extract the picks of one tomogram together",
         )
 
 
@@ -137,7 +138,8 @@ def join(tables: Sequence[Particles]) -> Particles:
                 "tables with different columns cannot be joined",
                 where=f"{first.path} and {particles.path}",
                 found=f"only in one of them: {first_few(sorted(different), 5)}",
-                hint="take them through the same steps first",
+                hint="take them through the same steps first; picks of several programs go "
+                "together as CSV tables with tomogram,x,y,z",
             )
         table = particles.table
         own = particles.star.table("optics")

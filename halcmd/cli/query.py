@@ -149,8 +149,8 @@ def query(
     stop_when: Annotated[
         str | None,
         Option(
-            help="End with exit code 3 once the rule is met: labels>=500, or stable: the advice "
-            "of evaluate, by --previous.",
+            help='End with exit code 3 once the rule is met: "labels>=500", in quotes, or stable: '
+            "the advice of evaluate, by --previous.",
             rich_help_panel="Stop",
             metavar="RULE",
         ),

@@ -17,6 +17,8 @@ TEMPORARY = ".halcmd-"
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _UMASK = os.umask(0)  # read while there is one thread
 os.umask(_UMASK)
+_OF_A_JOB = ("particles.star", "picks.star", "model.safetensors", "query.csv")
+"""What people mean who give the folder of a job."""
 _SPREADSHEETS = (".csv", ".tsv", ".txt")
 
 
@@ -172,6 +174,10 @@ def free_bytes(folder: Path) -> int:
 
 def unreadable(path: Path, error: OSError) -> InputError:
     """The error for a file that cannot be opened, with near names where it is missing."""
+    if path.is_dir():
+        there = [str(path / name) for name in _OF_A_JOB if (path / name).exists()]
+        hint = f"one of its files, such as {' or '.join(there)}" if there else "one of its files"
+        return InputError("this is a folder, not a file", where=str(path), hint=hint)
     if isinstance(error, FileNotFoundError):
         folder = path.parent
         there = sorted(item.name for item in folder.glob(f"*{path.suffix}")) if path.suffix else []

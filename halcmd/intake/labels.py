@@ -108,6 +108,12 @@ def read_labels(
     InputError
         There is no column with classes, or a class name is not allowed.
     """
+    if path.suffix.lower() in (".html", ".htm"):
+        raise InputError(
+            "this is the page to label on, not the labels",
+            where=str(path),
+            hint="open it in a browser; key w saves the CSV or STAR file to give here",
+        )
     file, _ = open_named(path)
     picks, table = _contents(file, name)
     picks = picks and in_unit(picks, unit)
@@ -291,8 +297,15 @@ def _check(labels: list[str], path: Path) -> None:
             "a class may not be called so",
             where=str(path),
             found=first_few(bad),
-            hint="--rename FILE with lines old,new; letters first, then letters, digits, _ . -",
+            hint="letters first, then letters, digits, _ . -: --rename FILE with lines old,new, "
+            f"such as {bad[0]},{_possible(bad[0])}",
         )
+
+
+def _possible(label: str) -> str:
+    """A name that a class may have, like this one: ``class_70S`` for 70S."""
+    plain = re.sub(r"[^A-Za-z0-9_.-]+", "_", label)
+    return plain if valid_label(plain) else f"class_{plain.lstrip('_.-')}"
 
 
 def _first(table: Table, names: tuple[str, ...]) -> np.ndarray | None:

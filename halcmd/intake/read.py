@@ -128,5 +128,5 @@ def _check_alike(first: Picks, picks: Picks) -> None:
             raise OptionError(
                 f"these files differ in {what}",
                 where=f"{first.path} and {picks.path}",
-                hint="extract each alone, then repeat --i in the next step to join them",
+                hint="write both in one way, such as CSV tables with tomogram,x,y,z and --coords",
             )

@@ -1,8 +1,10 @@
 """Do the picks lie in their tomogram? What is said about it, and which bin factor would fit."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from halcmd.console import log
 from halcmd.errors import InputError
@@ -62,6 +64,24 @@ def inside(positions_xyz: np.ndarray, tomogram: Tomogram) -> np.ndarray:
     """Whether the voxel nearest to each position lies in the tomogram, shape (n,), bool."""
     voxels = np.rint(positions_xyz / tomogram.pixel_size)
     return np.asarray(np.all((voxels >= 0) & (voxels < tomogram.size_xyz), axis=1))
+
+
+def check_placements(placements: Sequence[Placement], *, producer: str, where: str) -> None:
+    """``check_placement`` of each tomogram of a file, and of those with few picks together."""
+    for placed in placements:
+        check_placement(placed, producer=producer, where=where)
+    few = [each for each in placements if len(each.rows) < _FEW and each.scale is not None]
+    shares = np.array([_reach(each) for each in few]).reshape(-1, 2)
+    if sum(len(each.rows) for each in few) < _FEW or not 0 < shares.max() < 0.5:
+        return
+    if not all(each.inside.all() for each in few):
+        return
+    log.warning(
+        f"{where}: the picks of all {len(few)} tomograms with few of them lie in one "
+        f"corner ({shares[:, 0].max():.0%} of x, {shares[:, 1].max():.0%} of y); if a bin factor "
+        f"is wrong, one up to {1 / shares.max():.3g} would fit: --coords-angpix "
+        f"{few[0].scale / shares.max():.4g} or less"
+    )
 
 
 def check_placement(placed: Placement, *, producer: str, where: str) -> None:
@@ -148,13 +168,43 @@ def _warn_of_corner(placed: Placement) -> None:
             "tomogram, as in Warp's template matching, give --coords normalised"
         )
         return
-    share = voxels[:, :2].max(axis=0) / tomogram.size_xyz[:2]
+    share = _reach(placed)
     if len(voxels) >= _FEW and 0 < share.max() < 0.5:
         factor = _likely_factor(placed, scale, _LARGER) or np.floor(1 / share.max())
         log.warning(
             f"{tomogram.name}: all picks lie in one corner ({share[0]:.0%} of x, {share[1]:.0%} of "
             f"y); if a bin factor is wrong, a factor of {factor:.4g} (up to {1 / share.max():.3g}) "
             f"would fit: --coords-angpix {factor * scale:.4g}"
+        )
+
+
+def _reach(placed: Placement) -> np.ndarray:
+    """The largest x and y of the picks, as shares of the tomogram's."""
+    return np.asarray(placed.voxels[:, :2].max(axis=0) / placed.tomogram.size_xyz[:2])
+
+
+def warn_of_same_places(names: np.ndarray, positions: np.ndarray, voxel: np.ndarray) -> None:
+    """Warn of picks that stand within a voxel of another one of their tomogram.
+
+    Parameters
+    ----------
+    names : ndarray, shape (n,), object of str
+        Tomogram of each pick.
+    positions : ndarray, shape (n, 3), **xyz**, Angstrom
+    voxel : ndarray, shape (n,), float64
+        Voxel size of each pick's tomogram, Angstrom.
+    """
+    count = 0
+    for name in dict.fromkeys(names):
+        rows = np.flatnonzero((names == name) & np.isfinite(positions).all(axis=1))
+        if len(rows) > 1:
+            apart, _ = cKDTree(positions[rows]).query(positions[rows], k=2)
+            count += int((apart[:, 1] < voxel[rows]).sum())
+    if count:
+        log.warning(
+            f"{count:,} of {len(names):,} picks stand within a voxel of another one: of two at one "
+            "place one may be trained on and the other tested, and both are asked for; was a file "
+            "given twice? halcmd select --min-distance keeps one of them"
         )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from halcmd.console import log
 from halcmd.errors import InputError
 from halcmd.picks.picks import TILT_SERIES, Picks, Reading
-from halcmd.picks.placement import Placement, check_placement, inside
+from halcmd.picks.placement import Placement, check_placements, inside
 from halcmd.picks.tomograms import Tomogram
 from halcmd.pixel_size import differ
 
@@ -90,10 +90,17 @@ def resolve_positions(
     """
     positions = np.full_like(picks.coordinates, np.nan)
     shifts = np.zeros_like(positions) if apply_origins and picks.shifts is not None else None
-    for placed in place(
-        picks, names, tomograms, coords_pixel_size=coords_pixel_size, apply_origins=apply_origins
-    ):
-        check_placement(placed, producer=picks.producer, where=str(picks.path))
+    placements = [
+        *place(
+            picks,
+            names,
+            tomograms,
+            coords_pixel_size=coords_pixel_size,
+            apply_origins=apply_origins,
+        )
+    ]
+    check_placements(placements, producer=picks.producer, where=str(picks.path))
+    for placed in placements:
         positions[placed.rows] = placed.positions
         if shifts is not None and placed.shifts is not None:
             shifts[placed.rows] = placed.shifts

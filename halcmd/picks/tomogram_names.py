@@ -173,6 +173,8 @@ def _numbers(name: str) -> set[int]:
 
 def _candidates(name: str, offered: Sequence[Entry]) -> str:
     """A hint with the tomograms whose names are like this one, or a few of all."""
+    if len(offered) == 1:
+        return f"there is only {offered[0]}; --tomograms takes tomograms.star, or a folder of all"
     wanted = tomogram_name(name).lower()
     plain = {str(entry): tomogram_name(entry.name).lower() for entry in offered}
     near = [shown for shown, own in plain.items() if wanted in own]

@@ -22,6 +22,7 @@ from halcmd.formats.star import text_of
 from halcmd.intake.read import join_picks
 from halcmd.particles import Particles
 from halcmd.picks.picks import Picks
+from halcmd.picks.placement import warn_of_same_places
 from halcmd.picks.positions import Placed, resolve_all
 from halcmd.picks.tomograms import UNKNOWN_TILTS, find_tomograms
 from halcmd.poses import euler_angles
@@ -135,6 +136,8 @@ def extract(
         )
     )
     particles = with_optics(join_picks(files, names, label_by_file=label_by_file), optics or {})
+    voxels = np.array([tomograms[name].pixel_size for name in names])
+    warn_of_same_places(names, placed.positions, voxels)
     turned = _turned(placed, files) if apply_orientations else None
     plan = Plan(particles, placed.positions, turned, names, tomograms, geometry, intensity)
     kept, reasons = select_rows(plan)

@@ -30,7 +30,7 @@ from halcmd.strategies.predicted import (
 from halcmd.strategies.relabel import labels_to_ask_again
 from halcmd.strategies.written import predicted_classes, report_classes, write_query
 
-_STOP_RULE, _STABLE = re.compile(r"labels\s*>=\s*(\d+)"), "stable"
+_STOP_RULE, _STABLE = re.compile(r"labels\s*>?=\s*(\d+)"), "stable"
 
 Rows = NDArray[np.intp]
 
@@ -254,7 +254,9 @@ def _check_stop(
     match = _STOP_RULE.fullmatch(rule.strip()) if rule is not None else None
     if rule is not None and match is None and not is_stable:
         raise OptionError(
-            "--stop-when cannot be understood", found=rule, hint=f"labels>=500, or {_STABLE}"
+            "--stop-when cannot be understood",
+            found=rule,
+            hint=f'"labels>=500", with the quotes, which the shell needs, or {_STABLE}',
         )
     if match is not None and labels >= int(match[1]):
         raise NothingToQuery(f"the stop rule is met: {labels:,} labels", found=rule or "")
@@ -304,7 +306,10 @@ def _candidates(
         raise NothingToQuery(
             "no particle is left to ask for",
             found=f"{len(particles):,} rows, each labelled, of the other split or excluded",
-            hint="evaluate, or add picks; --split says whether test particles are asked for",
+            hint="evaluate, or add picks; --split says whether test particles are asked for"
+            if eligible.any() or particles.is_test.any()
+            else "there are no test particles: extract --test-fraction 0.2 draws some, and "
+            "label-import --as test makes those that a file labels test particles",
         )
     if most is None or most >= len(rows):
         return rows

@@ -100,7 +100,7 @@ def select(
             "no particle is left",
             where=str(particles.path),
             found=", ".join(f"{name} {(classes == name).sum():,} before" for name in names),
-            hint="a lower --min-probability, or other classes",
+            hint=_easier(wanted),
         )
     chosen = with_optics(particles.take(rows), optics or {})
     boxes = open_boxes(chosen) if layout == "single" else None
@@ -124,9 +124,23 @@ def _names(classes: np.ndarray, wanted: Wanted, particles: Particles) -> list[st
     for name in wanted.classes:
         if name not in known:
             raise InputError(
-                f"no class {name}", where=str(particles.path), hint=did_you_mean(name, known)
+                f"no class {name}",
+                where=str(particles.path),
+                hint=f"--class {' --class '.join(name.split(','))}"
+                if "," in name
+                else did_you_mean(name, known),
             )
     return list(dict.fromkeys(wanted.classes)) or [name for name in there if name != JUNK]
+
+
+def _easier(wanted: Wanted) -> str:
+    """What to ask less of, of what was asked."""
+    asked = {
+        "a lower --min-probability": wanted.min_probability > 0,
+        "a lower --min-margin": wanted.min_margin > 0,
+        "fewer particles in --exclude": wanted.exclude is not None,
+    }
+    return ", ".join([*(words for words, is_asked in asked.items() if is_asked), "other classes"])
 
 
 def _keep(

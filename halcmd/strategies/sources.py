@@ -151,7 +151,8 @@ class _Model:
             contrast=boxes.contrast,
             where=sources.model,
         )
-        if loaded.hash not in set(sources.particles.text("halModel", "none")[sources.rows]):
+        known = {*sources.particles.text("halModel", "none")[sources.rows]} - {"none"}
+        if known and loaded.hash not in known:
             log.warning(f"{sources.model} is not the model that made the predictions of this table")
         self._loaded = loaded, boxes
         return self._loaded

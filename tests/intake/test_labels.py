@@ -158,3 +158,28 @@ def test_where_presence_is_all_the_class_must_be_given(tmp_path, name, text):
     file = read_labels(tmp_path / name, one_label="apo")
     assert file.labels.tolist() == ["apo", "apo"]
     assert file.picks is not None
+
+
+def test_the_page_itself_is_no_label_file(tmp_path):
+    write_text(tmp_path / "labels.html", "<!doctype html>\n<head>\n")
+    with pytest.raises(InputError, match="page to label on") as error:
+        read_labels(tmp_path / "labels.html")
+    assert "key w" in error.value.hint
+
+
+def test_a_folder_is_no_file_and_its_tables_are_named(tmp_path):
+    job = tmp_path / "Query1"
+    job.mkdir()
+    write_text(job / "query.csv", "halParticleId,halLabel\n")
+    with pytest.raises(InputError, match="a folder, not a file") as error:
+        read_labels(job)
+    assert str(job / "query.csv") in error.value.hint
+
+
+@pytest.mark.parametrize(
+    ("bad", "better"), [("70S", "class_70S"), ("ribo some", "ribo_some"), ("3j9i", "class_3j9i")]
+)
+def test_a_name_that_no_class_may_have_comes_with_one_that_it_may(tmp_path, bad, better):
+    with pytest.raises(InputError, match="may not be called so") as error:
+        read(tmp_path, f"id,label\nT/1,{bad}\n")
+    assert error.value.hint.endswith(f"such as {bad},{better}")

@@ -525,12 +525,38 @@ def test_files_of_another_kind_are_not_joined(tmp_path, noise):
         run(tmp_path, [a, tmp_path / "b.csv"], tmp_path / "T.mrc")
 
 
+def test_picks_that_are_there_twice_are_warned_of(tmp_path, noise, caplog):
+    write_volume(tmp_path / "T.mrc", noise, 10.0)
+    once = write_picks(tmp_path / "a.star", [(40, 30, 20), (20, 20, 20)])
+    near = write_picks(tmp_path / "b.star", [(40.6, 30, 20), (22, 20, 20)])
+    run(tmp_path, once, tmp_path / "T.mrc")
+    assert "within a voxel" not in caplog.text
+    for path in sorted((tmp_path / "Extract").rglob("*.*")):
+        path.unlink()
+    run(tmp_path, [once, near], tmp_path / "T.mrc")
+    assert "2 of 4 picks stand within a voxel of another one" in caplog.text
+
+
+def test_few_picks_in_one_corner_of_each_tomogram_are_a_warning(tmp_path, noise, caplog):
+    paths = []
+    for number in range(3):
+        write_volume(tmp_path / f"T{number}.mrc", noise, 10.0)
+        rows = [(4.0 + place, 3.0 + place, 20 + number) for place in range(8)]
+        paths.append(write_picks(tmp_path / f"{number}.star", rows, name=f"T{number}"))
+    text = "".join(path.read_text().split("_rlnCoordinateZ\n")[1] for path in paths)
+    head = paths[0].read_text().split("_rlnCoordinateZ\n")[0]
+    (tmp_path / "all.star").write_text(f"{head}_rlnCoordinateZ\n{text}")
+    run(tmp_path, tmp_path / "all.star", tmp_path)
+    assert "the picks of all 3 tomograms with few of them lie in one corner" in caplog.text
+    assert "--coords-angpix" in caplog.text
+
+
 def test_a_missing_tomogram_is_named(tmp_path, noise):
     write_volume(tmp_path / "TS_01.mrc", noise, 10.0)
     picks = write_picks(tmp_path / "p.star", [(40, 30, 20)], name="TS_02")
     with pytest.raises(InputError, match="no tomogram for TS_02") as error:
         run(tmp_path, picks, tmp_path / "TS_01.mrc")
-    assert error.value.hint == "did you mean TS_01.mrc?"
+    assert "there is only TS_01.mrc; --tomograms takes" in error.value.hint
 
 
 def test_every_box_comes_from_its_own_tomogram(tmp_path, rng):

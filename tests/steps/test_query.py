@@ -105,7 +105,7 @@ def test_test_particles_are_asked_for_on_request_and_at_random_alone(tmp_path: P
     pool = bare().take(np.flatnonzero(~bare().is_test))
     with pytest.raises(NothingToQuery) as nothing:
         ask(pool, tmp_path, split="test")
-    assert "--split" in str(nothing.value.hint)
+    assert "there are no test particles: extract --test-fraction" in str(nothing.value.hint)
 
 
 def test_the_table_keeps_its_rows_and_says_what_was_asked(tmp_path: Path) -> None:
@@ -316,6 +316,8 @@ def test_the_stop_rule_counts_answers_in_the_pool(tmp_path: Path) -> None:
     with pytest.raises(NothingToQuery, match="stop rule"):
         ask(bare(), tmp_path / "job", stop_when="labels>=20")
     assert len(ask(bare(), tmp_path / "job", stop_when=" labels >= 21 ").asked) == 8
+    with pytest.raises(NothingToQuery, match="stop rule"):
+        ask(bare(), tmp_path / "other", stop_when="labels=20")  # the shell took the rest
     for rule in ("accuracy>=0.9", "labels>500", "stable>=0.9"):
         with pytest.raises(OptionError, match="--stop-when"):
             ask(bare(), tmp_path, stop_when=rule)
