@@ -22,6 +22,8 @@ from halcmd.formats.star_values import OnDemand
 UNLABELLED = "unlabelled"
 JUNK = "junk"
 NOT_TRAINED = ("unknown", "skip")
+RESERVED = (JUNK, UNLABELLED, *NOT_TRAINED)
+"""Words that no class found in the data may be called by."""
 SPLITS = ("pool", "test")
 
 _PARTICLE_BLOCKS = ("particles", "images", "")

@@ -13,6 +13,8 @@ from halcmd.particles import Particles
 NOT_PREDICTED = "none"
 """What halPredictedClass holds in rows that were not scored."""
 
+PROBABILITY = "halProbability_"
+"""How the column of the probability of a class begins; its name follows."""
 _DECIMALS = 6
 
 Floats = NDArray[np.float64]

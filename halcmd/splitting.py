@@ -7,8 +7,6 @@ from halcmd.console import log
 from halcmd.errors import InputError
 from halcmd.particles import Particles
 
-BY = ("tomogram", "region", "particle")
-
 
 def split_test(
     particles: Particles,

@@ -9,7 +9,7 @@ from scipy import stats
 from halcmd.benchmarking.learning_curves import (
     area,
     band,
-    checkpoints,
+    compared_points,
     difference,
     holm,
     in_words,
@@ -161,12 +161,12 @@ def test_a_steady_gain_counts_and_noise_does_not() -> None:
     assert penalties({"a": a + 1, "b": a}, range(200))[0, 1] == 1.0
 
 
-def test_checkpoints_double_until_random_is_at_its_end() -> None:
+def test_compared_points_double_until_random_is_at_its_end() -> None:
     labels = list(range(10, 110, 10))
     reference = np.array([0.1, 0.4, 0.6, 0.7, 0.8, 0.9, 0.95, 0.97, 0.99, 1.0])
-    assert checkpoints(labels, reference, 1.0) == [0, 1, 2, 4, 8]
-    assert checkpoints(labels, reference, 0.6) == [0, 1, 2]
-    assert checkpoints([10], reference[:1], 1.0) == [0]
+    assert compared_points(labels, reference, 1.0) == [0, 1, 2, 4, 8]
+    assert compared_points(labels, reference, 0.6) == [0, 1, 2]
+    assert compared_points([10], reference[:1], 1.0) == [0]
 
 
 def test_ranks_are_friedmans_and_the_gap_nemenyis() -> None:

@@ -244,7 +244,7 @@ def penalties(curves: Curves, points: Sequence[int]) -> Floats:
     return found / max(len(points), 1)
 
 
-def checkpoints(labels: Sequence[int], reference: Floats, ceiling: float) -> list[int]:
+def compared_points(labels: Sequence[int], reference: Floats, ceiling: float) -> list[int]:
     """Points at L0, L0 + K, L0 + 2 K, L0 + 4 K ... until the reference is at 99 % of its end.
 
     Parameters

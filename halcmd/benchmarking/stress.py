@@ -8,9 +8,7 @@ from numpy.typing import NDArray
 from halcmd.chance import generator, keyed_uniform
 from halcmd.console import log
 from halcmd.errors import InputError
-from halcmd.particles import Particles
-
-JUNK = "junk"
+from halcmd.particles import JUNK, Particles
 
 
 @dataclass(frozen=True)

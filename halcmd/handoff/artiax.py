@@ -5,14 +5,13 @@ stands for halParticleId and one for the tomogram. One list for each tomogram; c
 voxels, which rlnPixelSize says.
 """
 
-import os
 from pathlib import Path
 
 import numpy as np
 
 from halcmd.formats.files import write_text
 from halcmd.formats.star import Star, Table, text_of, write_star
-from halcmd.handoff.places import Group, by_tomogram, check_places
+from halcmd.handoff.places import Group, by_tomogram, check_places, seen_from
 from halcmd.labels.matching import id_number
 from halcmd.particles import Particles
 
@@ -63,7 +62,7 @@ def _table(group: Group) -> Table:
 
 def _script(group: Group, folder: Path) -> str:
     """Commands of ChimeraX; it runs them in the folder of the script."""
-    tomogram = group.file if Path(group.file).is_absolute() else os.path.relpath(group.file, folder)
+    tomogram = seen_from(folder, group.file)
     box = group.particles.number("halImageSize") * group.particles.number("halImagePixelSize")
     known = box[np.isfinite(box)]
     radius = known[0] / 4 if len(known) else _DEFAULT_RADIUS * group.pixel_size

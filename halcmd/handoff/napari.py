@@ -5,13 +5,12 @@ x in voxels), then one column for each property, of which halLabel is to be fill
 """
 
 import json
-import os
 from pathlib import Path
 
 from halcmd.columns import COLUMNS
 from halcmd.formats.files import write_csv, write_text
 from halcmd.formats.star import text_of
-from halcmd.handoff.places import Group, by_tomogram, check_places, offered_classes
+from halcmd.handoff.places import Group, by_tomogram, check_places, offered_classes, seen_from
 from halcmd.particles import NOT_TRAINED, Particles
 
 _PROPERTIES = ("halQueryRank", "halPredictedClass", "halProbability")
@@ -110,7 +109,7 @@ def write(particles: Particles, folder: Path) -> list[Path]:
     place = folder / "napari"
     groups = by_tomogram(particles)
     paths = [_write_points(place, group) for group in groups]
-    volumes = {group.stem: _from(group.file, place) for group in groups}
+    volumes = {group.stem: seen_from(place, group.file) for group in groups}
     classes = [*offered_classes(particles), *NOT_TRAINED]
     text = _SCRIPT.replace("@TOMOGRAMS@", json.dumps(volumes, indent=4))
     script = place / "open.py"
@@ -132,8 +131,3 @@ def _write_points(folder: Path, group: Group) -> Path:
     rows = zip(index, *axes, *properties.values(), strict=True)
     write_csv(path, ["index", "axis-0", "axis-1", "axis-2", *properties], rows)
     return path
-
-
-def _from(file: str, folder: Path) -> str:
-    """A path as it is found from a folder."""
-    return file if Path(file).is_absolute() else os.path.relpath(file, folder)

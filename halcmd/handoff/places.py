@@ -1,5 +1,6 @@
 """Where particles are in voxels of their tomograms, one group for each tomogram."""
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +70,11 @@ def check_places(particles: Particles, form: str) -> None:
         found=found,
         hint="halcmd extract finds and writes them; or --hand-off csv",
     )
+
+
+def seen_from(folder: Path, file: str) -> str:
+    """A path as it is found from a folder."""
+    return file if Path(file).is_absolute() else os.path.relpath(file, folder)
 
 
 def by_tomogram(particles: Particles) -> list[Group]:

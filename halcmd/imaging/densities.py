@@ -17,7 +17,7 @@ from halcmd.console import log
 from halcmd.errors import DataError, InputError
 from halcmd.formats.mrc import open_volume
 from halcmd.imaging.shapes import rasterised, shape
-from halcmd.particles import JUNK, NOT_TRAINED, UNLABELLED, valid_label
+from halcmd.particles import RESERVED, valid_label
 
 # The low-pass before sampling falls from 1 to 0 between this share of the Nyquist frequency and it.
 _EDGE_START = 0.9
@@ -25,7 +25,6 @@ _EDGE_START = 0.9
 # Built-in shapes are drawn at half the voxel, and at least this finely [A].
 _DRAWN_AT = 5.0
 
-_RESERVED = (JUNK, UNLABELLED, *NOT_TRAINED)
 _MAP_SUFFIXES = (".mrc", ".map")
 
 
@@ -155,8 +154,8 @@ def from_files(paths: Sequence[Path], *, target: float, device: torch.device) ->
     densities: dict[str, Density] = {}
     for path in _map_files(paths):
         name = class_name(path.stem)
-        if name in densities or name in _RESERVED:
-            reason = "reserved" if name in _RESERVED else "that of another map"
+        if name in densities or name in RESERVED:
+            reason = "reserved" if name in RESERVED else "that of another map"
             raise InputError(
                 f"the class name of this map is {reason}",
                 where=str(path),

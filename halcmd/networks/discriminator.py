@@ -78,7 +78,7 @@ RECIPES: dict[str, Recipe] = {
 }
 
 
-class Pool(nn.Module):
+class MaxPool(nn.Module):
     """A 2^3 max pool of stride 1, axis by axis: unlike cuDNN's it gives the same gradient twice."""
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -119,7 +119,7 @@ class Discriminator(nn.Module):
             layers += [_convolution(channels, width), nn.ReLU()]
             channels = width
             if size > 1:
-                layers.append(Pool())
+                layers.append(MaxPool())
                 size, lengths = size - 1, lengths - 1
             else:
                 self.pools_left_out += 1

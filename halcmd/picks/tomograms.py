@@ -22,7 +22,6 @@ _COLUMNS_OF_KIND: dict[str, tuple[tuple[str, ...], ...]] = {
     "halves": (("rlnTomoReconstructedTomogramHalf1", "rlnTomoReconstructedTomogramHalf2"),),
 }
 VOLUME_COLUMNS = tuple(c for kind in _COLUMNS_OF_KIND.values() for columns in kind for c in columns)
-KINDS = ("auto", *_COLUMNS_OF_KIND)
 UNKNOWN_TILTS = (float("nan"), float("nan"))
 
 
@@ -101,7 +100,7 @@ def find_tomograms(
     pixel_size : float, optional
         Voxel edge in Angstrom; beats all other sources.
     kind : str
-        Where tomograms.star names several volumes: one of ``KINDS``.
+        Where tomograms.star names several volumes: ``auto``, ``full``, ``denoised`` or ``halves``.
 
     Returns
     -------

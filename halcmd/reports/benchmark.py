@@ -12,7 +12,7 @@ from halcmd.benchmarking.learning_curves import (
     SIGNIFICANT,
     Difference,
     band,
-    checkpoints,
+    compared_points,
     in_words,
     penalties,
 )
@@ -239,5 +239,5 @@ def _penalties(findings: Findings) -> Floats:
     if RANDOM not in curves:
         return np.zeros((len(curves), len(curves)))
     mean = findings.mean(_MAIN, RANDOM)
-    points = checkpoints(findings.labels, mean, float(mean[-1]))
+    points = compared_points(findings.labels, mean, float(mean[-1]))
     return penalties(curves, points)

@@ -22,6 +22,7 @@ from halcmd.benchmarking.learning_curves import (
     mean_and_sd,
     mean_ranks,
 )
+from halcmd.particles import JUNK
 from halcmd.reports.findings_by_class import ByClass, by_class
 
 MEASURES = {
@@ -310,7 +311,7 @@ def _rare(full: Mapping[str, Any] | None) -> list[str]:
     """
     if full is None:
         return []
-    counts = {name: full["asked"].get(name, 0) for name in full["recall"] if name != "junk"}
+    counts = {name: full["asked"].get(name, 0) for name in full["recall"] if name != JUNK}
     ordered = sorted(counts, key=lambda name: (counts[name], name))
     return ordered[: max(len(ordered) // 3, 1)]
 

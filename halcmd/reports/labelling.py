@@ -15,11 +15,9 @@ from halcmd.errors import DataError, InputError, OptionError, first_few
 from halcmd.formats.label_page import write_label_page
 from halcmd.labels.label_quality import ASKED_AGAIN
 from halcmd.particles import (
-    JUNK,
     LABEL,
     NO_LABELS,
-    NOT_TRAINED,
-    UNLABELLED,
+    RESERVED,
     Particles,
     valid_label,
 )
@@ -49,7 +47,6 @@ _WHY = {
     "halMargin": "margin",
     "halUnlabelledProbability": "p unlabelled",
 }
-_RESERVED = (JUNK, UNLABELLED, *NOT_TRAINED)
 
 Floats = NDArray[np.float32]
 Rows = NDArray[np.intp]
@@ -86,7 +83,7 @@ def page_settings(classes: str | None, references: Path | None, context: float) 
     names = [name for name in names if name]
     if classes is not None and not names:
         raise OptionError("--classes names no class", hint="--classes ribosome,proteasome")
-    bad = [name for name in names if not valid_label(name) or name in _RESERVED]
+    bad = [name for name in names if not valid_label(name) or name in RESERVED]
     if bad:
         raise OptionError(
             "a class may not be called so",
@@ -172,7 +169,7 @@ def _data(table: Particles, asked: Rows, boxes: Boxes, settings: PageSettings) -
         "relabels": bool((table.text("halQueryStrategy", "none")[asked] == ASKED_AGAIN).any()),
         "round": str(table.text("halQueryRound", "0")[asked[0]]),
         "version": __version__,
-        "rules": {"pattern": LABEL.pattern, "never": sorted({*NO_LABELS, *_RESERVED})},
+        "rules": {"pattern": LABEL.pattern, "never": sorted({*NO_LABELS, *RESERVED})},
         "classes": list(classes),
         "edge": edge,
         "box": boxes.box,

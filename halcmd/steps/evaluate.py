@@ -20,7 +20,7 @@ from halcmd.formats.plots import plot_calibration, plot_confusion
 from halcmd.formats.star import Star, write_star
 from halcmd.labels.matching import check_same_particles
 from halcmd.particles import NO_LABELS, NOT_TRAINED, UNLABELLED, Particles
-from halcmd.predictions import NOT_PREDICTED
+from halcmd.predictions import NOT_PREDICTED, PROBABILITY
 from halcmd.reports.confused import Judged, confused, worst_table
 from halcmd.reports.doubts import say_suspected, suspected_labels
 from halcmd.reports.evaluation import Evaluation, PoolEstimate, say
@@ -29,7 +29,6 @@ from halcmd.reports.evaluation_tables import tables_of
 from halcmd.reports.wording import plural
 from halcmd.tables import read_particles, write_particles
 
-_PROBABILITY = "halProbability_"
 _LEAST_HELD = 30
 """Held-out labels that correct an estimate: the interval is a normal one."""
 
@@ -319,7 +318,7 @@ def _classes(
 def _modelled(particles: Particles) -> list[str]:
     """Classes that the table has a probability column for."""
     labels = particles.table.labels
-    return [name.removeprefix(_PROBABILITY) for name in labels if name.startswith(_PROBABILITY)]
+    return [name.removeprefix(PROBABILITY) for name in labels if name.startswith(PROBABILITY)]
 
 
 def _warn(particles: Particles, known: _Known) -> None:
@@ -339,5 +338,5 @@ def _warn(particles: Particles, known: _Known) -> None:
 
 def _probabilities(particles: Particles, known: _Known) -> NDArray[np.float64]:
     """Class probabilities, shape (n, n_classes), NaN for classes without a column."""
-    columns = [particles.number(_PROBABILITY + name)[known.rows] for name in known.classes]
+    columns = [particles.number(PROBABILITY + name)[known.rows] for name in known.classes]
     return np.stack(columns, axis=1)

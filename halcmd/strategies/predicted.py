@@ -6,15 +6,14 @@ from numpy.typing import NDArray
 from halcmd.console import log
 from halcmd.errors import InputError, first_few
 from halcmd.particles import Particles
-
-_PROBABILITY = "halProbability_"
+from halcmd.predictions import PROBABILITY
 
 Rows = NDArray[np.intp]
 
 
 def what_is_there(particles: Particles) -> frozenset[str]:
     """What a strategy may take if it is there."""
-    is_scored = any(name.startswith(_PROBABILITY) for name in particles.table.labels)
+    is_scored = any(name.startswith(PROBABILITY) for name in particles.table.labels)
     return frozenset({"probabilities"} if is_scored else ())
 
 
@@ -50,18 +49,18 @@ def probabilities_of(
             found=first_few(particles.ids[candidates[blank]]),
             hint="score the whole table",
         )
-    _warn_if_stale(particles, {name.removeprefix(_PROBABILITY) for name in columns})
+    _warn_if_stale(particles, {name.removeprefix(PROBABILITY) for name in columns})
     return values
 
 
 def _columns(particles: Particles) -> list[str]:
-    return [name for name in particles.table.labels if name.startswith(_PROBABILITY)]
+    return [name for name in particles.table.labels if name.startswith(PROBABILITY)]
 
 
 def labels_of(particles: Particles, answered: Rows) -> Rows:
     """Place of each answer among the predicted classes (without any: among the labels); else -1."""
     labels = particles.labels[answered]
-    names = [name.removeprefix(_PROBABILITY) for name in _columns(particles)]
+    names = [name.removeprefix(PROBABILITY) for name in _columns(particles)]
     names = names or sorted(set(particles.labels[answered[particles.is_trainable[answered]]]))
     place = {name: number for number, name in enumerate(names)}
     return np.array([place.get(label, -1) for label in labels], dtype=np.intp)

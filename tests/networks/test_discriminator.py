@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from halcmd.networks.discriminator import RECIPES, Discriminator, Pool, standardise
+from halcmd.networks.discriminator import RECIPES, Discriminator, MaxPool, standardise
 
 
 @pytest.mark.parametrize(("size", "left_out"), [(1, 2), (2, 1), (3, 0), (5, 0)])
@@ -20,7 +20,7 @@ def test_the_layers_are_those_of_paper_and_code() -> None:
         made = Discriminator((8, 5, 5, 5), RECIPES[preset], "conv", generator=torch.Generator())
         kinds = [type(layer).__name__ for layer in made.layers]
         assert (kinds.count("Conv3d"), kinds.count("Linear")) == (2, dense)
-        assert kinds.count("Pool") == 2
+        assert kinds.count("MaxPool") == 2
     mlp = Discriminator((8, 5, 5, 5), RECIPES["code"], "mlp", generator=torch.Generator())
     widths = [layer.out_features for layer in mlp.layers if isinstance(layer, torch.nn.Linear)]
     assert widths == [256, 256, 256, 1]
@@ -46,4 +46,4 @@ def test_channels_are_standardised_and_dead_ones_silenced() -> None:
 
 def test_the_pool_is_a_max_pool_of_stride_one() -> None:
     maps = torch.randn(2, 3, 4, 5, 3, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(Pool()(maps), torch.nn.MaxPool3d(2, stride=1)(maps))
+    assert torch.equal(MaxPool()(maps), torch.nn.MaxPool3d(2, stride=1)(maps))
