@@ -1,7 +1,7 @@
 """Choose the particles to label next."""
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from halcmd.chance import keyed_uniform
 from halcmd.console import log, planned
 from halcmd.errors import InputError, NothingToQuery, OptionError
 from halcmd.handoff.forms import check_forms, write_forms
@@ -19,6 +18,7 @@ from halcmd.registry import load
 from halcmd.reports.labelling import PageSettings, label_page
 from halcmd.reports.montage import montage as draw_montage
 from halcmd.strategies import LEARNING, STRATEGIES
+from halcmd.strategies.candidates import candidates_of, round_of
 from halcmd.strategies.limits import Limits, Places
 from halcmd.strategies.pool import Pool, QuerySettings, Selection
 from halcmd.strategies.predicted import (
@@ -152,7 +152,7 @@ def query(
     n -= len(again)
     eligible = particles.is_test == (split == "test")
     candidates = (
-        _candidates(particles, eligible, excluded, exclude, max_candidates, seed) if n else _NONE
+        candidates_of(particles, eligible, excluded, exclude, max_candidates, seed) if n else _NONE
     )
     limits = limits or Limits()
     needs: frozenset[str] = module.NEEDS if n else frozenset()
@@ -174,7 +174,7 @@ def query(
         limits=limits,
         power=stochastic,
         seed=seed,
-        round=_round(particles),
+        round=round_of(particles),
     )
     _check_answers(particles, pool, strategy, needs)
     with _filler(particles, pool, needs, folder, scored, model, settings, batch) as filled:
@@ -284,43 +284,6 @@ def _check_split(split: str, strategy: str) -> None:
             found=f"--strategy {strategy}",
             hint="--split test --strategy random",
         )
-
-
-def _candidates(
-    particles: Particles,
-    eligible: NDArray[np.bool_],
-    ids: Collection[str],
-    exclude: Path | None,
-    most: int | None,
-    seed: int,
-) -> Rows:
-    """Rows of those eligible that may be asked for."""
-    is_open = eligible & ~particles.is_answered
-    if exclude is not None:
-        is_excluded = np.array([name in ids for name in particles.ids])
-        if not is_excluded.any():
-            log.warning(f"{exclude} excludes nothing: none of its particles is in the table")
-        is_open &= ~is_excluded
-    rows = np.flatnonzero(is_open)
-    if not len(rows):
-        raise NothingToQuery(
-            "no particle is left to ask for",
-            found=f"{len(particles):,} rows, each labelled, of the other split or excluded",
-            hint="evaluate, or add picks; --split says whether test particles are asked for"
-            if eligible.any() or particles.is_test.any()
-            else "there are no test particles: extract --test-fraction 0.2 draws some, and "
-            "label-import --as test makes those that a file labels test particles",
-        )
-    if most is None or most >= len(rows):
-        return rows
-    keys = keyed_uniform(seed, f"query {_round(particles)} candidates", particles.ids[rows])
-    log.info(f"choosing among a random {most:,} of {len(rows):,} unlabelled particles")
-    return np.sort(rows[np.argsort(keys)[:most]])
-
-
-def _round(particles: Particles) -> int:
-    """Number of this query: one more than the latest in the table."""
-    return int(np.nan_to_num(particles.number("halQueryRound", 0.0)).max()) + 1
 
 
 def _places(particles: Particles, candidates: Rows, limits: Limits, n: int) -> Places | None:

@@ -366,3 +366,24 @@ def test_the_last_line_names_only_what_was_written(
     ask(bare(), tmp_path / "2", hand_off=())
     assert "query.csv" not in caplog.text
     assert not (tmp_path / "2/query.csv").exists()
+
+
+def test_what_shares_voxels_with_a_test_particle_is_not_asked_for(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Train would leave the label out."""
+    table = bare()
+    beside, test = (
+        ROWS - 1,
+        next(row for row in range(ANSWERED, ANSWERED + TEST) if row % 3 == (ROWS - 1) % 3),
+    )
+    columns = {f"halPosition{axis}Angst": table.text(f"halPosition{axis}Angst") for axis in "XYZ"}
+    for values in columns.values():
+        values[beside] = values[test]
+    columns |= {"halImageSize": ["32"] * ROWS, "halImagePixelSize": ["2.0"] * ROWS}
+    table = table.with_columns(columns)
+    asked = ask(table, tmp_path / "a", n=ROWS).asked
+    assert beside not in asked
+    assert "left out 1 (closer than half a box to a test particle)" in caplog.text
+    assert len(asked) == ROWS - ANSWERED - TEST - 1
+    assert test in ask(table, tmp_path / "b", n=ROWS, split="test").asked
