@@ -328,6 +328,14 @@ def valid_label(text: str) -> bool:
     return bool(LABEL.match(text)) and text.lower() not in NO_LABELS
 
 
+def as_class(text: str) -> str:
+    """A class name; words with a meaning of their own in small letters, as ``junk`` for Junk.
+
+    Spreadsheets begin words with a capital by themselves.
+    """
+    return text.lower() if text.lower() in RESERVED else text
+
+
 def new_ids(tomograms: Iterable[str]) -> list[str]:
     """``<tomogram>/<six digits>`` for each row, counted from 1 within each tomogram."""
     count: Counter[str] = Counter()

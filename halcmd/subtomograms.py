@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halcmd.errors import DataError, InputError, first_few
+from halcmd.formats.files import is_missing
 from halcmd.formats.mrc import Volume, open_volume
 from halcmd.formats.star_values import OnDemand
 from halcmd.particles import Particles
@@ -206,7 +207,7 @@ def _check_files(
     np.maximum.at(highest, files, numbers)
     box, size, first = 0, None, ""
     for path, low, high in zip(paths, lowest, highest, strict=True):
-        if not Path(path).exists():
+        if is_missing(Path(path)):
             raise InputError(
                 "there is no such file",
                 where=f"{path}, named in {particles.path}",

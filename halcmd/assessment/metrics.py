@@ -112,19 +112,18 @@ def assess(
     counts = np.bincount(cell, minlength=tomograms * n * n).reshape(tomograms, n, n)
     is_enough = tomograms >= LEAST_TOMOGRAMS
 
-    def resampled(by: NDArray[np.intp] | None) -> tuple[dict[str, Interval], list[Interval]]:
-        units = counts.sum(axis=0, keepdims=True) if by is None else counts
-        found = intervals(OVERALL | PER_CLASS, units, resamples, rng)
-        draws = drawn_particles(by, len(true), resamples, rng)
-        return found, [*_of_probabilities(probabilities, true, predicted, draws)]
-
-    found, (precisions, mean, error) = resampled(tomogram if is_enough else None)
+    units = counts if is_enough else counts.sum(axis=0, keepdims=True)
+    found = intervals(OVERALL | PER_CLASS, units, resamples, rng)
+    draws = drawn_particles(tomogram if is_enough else None, len(true), resamples, rng)
+    precisions, mean, error = _of_probabilities(probabilities, true, predicted, draws)
     holding = (counts.sum(axis=2) > 0).sum(axis=0)
     is_in_few = is_enough & (holding > 0) & (holding < LEAST_TOMOGRAMS)
     if is_in_few.any():  # else a class of one tomogram would have an interval without width
-        others, (other_precisions, *_) = resampled(None)
+        others = intervals(PER_CLASS, counts.sum(axis=0, keepdims=True), resamples, rng)
         found |= {name: _where(is_in_few, others[name], found[name]) for name in PER_CLASS}
-        precisions = _where(is_in_few, other_precisions, precisions)
+        draws = drawn_particles(None, len(true), resamples, rng)
+        again = _precisions(probabilities, true, np.flatnonzero(is_in_few), draws)
+        precisions = _where(is_in_few, again, precisions)
     by = np.where(is_in_few | (not is_enough), "particle", "tomogram")
     return Assessment(
         classes=classes,
@@ -273,6 +272,23 @@ def _of_probabilities(
         Interval(value[0], *tails(values)) for value, values in zip(whole, resampled, strict=True)
     )
     return precisions, mean, _reflected(error)
+
+
+def _precisions(
+    probabilities: Floats,
+    true: NDArray[np.intp],
+    classes: NDArray[np.intp],
+    draws: Iterator[NDArray[np.int64]],
+) -> Interval:
+    """Average precision of some classes, resampled as drawn; NaN for the others."""
+    low, high = np.full((2, probabilities.shape[1]), np.nan)
+    parts = [
+        np.stack([average_precisions(probabilities[:, n], true == n, w) for n in classes], axis=1)
+        for w in draws
+    ]
+    if parts:
+        low[classes], high[classes] = tails(np.concatenate(parts))
+    return Interval(low, low, high)
 
 
 def _reflected(it: Interval) -> Interval:

@@ -172,9 +172,20 @@ def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
+def is_missing(path: Path) -> bool:
+    """Whether there is no such file; False where a folder above cannot be looked into."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def unreadable(path: Path, error: OSError) -> InputError:
     """The error for a file that cannot be opened, with near names where it is missing."""
-    if path.is_dir():
+    if not isinstance(error, PermissionError) and path.is_dir():
         there = [str(path / name) for name in _OF_A_JOB if (path / name).exists()]
         hint = f"one of its files, such as {' or '.join(there)}" if there else "one of its files"
         return InputError("this is a folder, not a file", where=str(path), hint=hint)

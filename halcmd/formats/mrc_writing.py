@@ -68,14 +68,24 @@ def write_volume(path: Path, volume: np.ndarray, pixel_size: float) -> None:
 
 @contextmanager
 def volume_stack(
-    path: Path, count: int, box: int, *, pixel_size: float, float16: bool = False
+    path: Path,
+    count: int,
+    box: int,
+    *,
+    pixel_size: float,
+    float16: bool = False,
+    by_map: bool = False,
 ) -> Iterator[StackWriter]:
-    """A stack of ``count`` cubic volumes to fill; complete or absent."""
+    """A stack of ``count`` cubic volumes to fill; complete or absent.
+
+    ``by_map`` says that some are written through ``boxes``: their disk space is then taken first.
+    """
     mode = 12 if float16 else 2
     with atomic(path) as temporary:
         file = mrcfile.new_mmap(temporary, (count, box, box, box), mrc_mode=mode, overwrite=True)
-        take_room(temporary)
         with file, temporary.open("r+b") as raw:
+            if by_map:
+                take_room(temporary)
             stack = StackWriter(file.data, raw.fileno())
             yield stack
             _finish(file, pixel_size, stack.statistics)

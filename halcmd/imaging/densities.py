@@ -17,7 +17,7 @@ from halcmd.console import log
 from halcmd.errors import DataError, InputError
 from halcmd.formats.mrc import open_volume
 from halcmd.imaging.shapes import rasterised, shape
-from halcmd.particles import RESERVED, valid_label
+from halcmd.particles import RESERVED, as_class, valid_label
 
 # The low-pass before sampling falls from 1 to 0 between this share of the Nyquist frequency and it.
 _EDGE_START = 0.9
@@ -154,8 +154,9 @@ def from_files(paths: Sequence[Path], *, target: float, device: torch.device) ->
     densities: dict[str, Density] = {}
     for path in _map_files(paths):
         name = class_name(path.stem)
-        if name in densities or name in RESERVED:
-            reason = "reserved" if name in RESERVED else "that of another map"
+        is_reserved = as_class(name) in RESERVED
+        if name in densities or is_reserved:
+            reason = "reserved" if is_reserved else "that of another map"
             raise InputError(
                 f"the class name of this map is {reason}",
                 where=str(path),

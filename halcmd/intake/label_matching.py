@@ -304,7 +304,7 @@ def _well_placed(
 def _stated_positions(particles: Particles, file: LabelFile, placing: Placing) -> np.ndarray | None:
     """Where the rows of the file lie, in Angstrom; None where that is open to interpretation."""
     picks = file.picks
-    if picks is None or not np.isfinite(particles.positions).all():
+    if picks is None or not np.isfinite(particles.positions).any():
         return None
     if picks.unit == "angstrom":
         return picks.coordinates

@@ -18,10 +18,9 @@ from halcmd.importers.csv_table import read_rows, split_rows
 from halcmd.intake.read import in_unit, open_named
 from halcmd.intake.recognise import known_as, recognise
 from halcmd.particles import (
-    JUNK,
-    NOT_TRAINED,
     UNLABELLED,
     Particles,
+    as_class,
     group_key,
     particles_of,
     valid_label,
@@ -271,20 +270,15 @@ def _plain_name(column: str) -> str:
 
 
 def _plain(label: str, renames: dict[str, str]) -> str:
-    """A class name as halcmd writes it: renamed, ``class_1`` for 1, no answer for 0 and below.
-
-    Words with a meaning of their own are told in any case: spreadsheets make ``Junk`` of junk.
-    """
+    """A class name as halcmd writes it: renamed, ``class_1`` for 1, no answer for 0 and below."""
     label = label.strip()
     label = renames.get(label, renames.get(_as_it_stands(label), label))
     if label.lower() in _NO_ANSWER:
         return UNLABELLED
-    if label.lower() in (JUNK, *NOT_TRAINED):
-        return label.lower()
     try:
         number = float(label)
     except ValueError:
-        return label
+        return as_class(label)
     if number <= 0:
         return UNLABELLED
     return f"class_{int(number)}" if number.is_integer() else label

@@ -11,7 +11,7 @@ import numpy as np
 
 from halcmd.errors import InputError, did_you_mean, first_few
 from halcmd.formats.star import Table
-from halcmd.particles import NOT_TRAINED, UNLABELLED, Particles, valid_label
+from halcmd.particles import NOT_TRAINED, UNLABELLED, Particles, as_class, valid_label
 
 BLOCK = "hal_labels"
 
@@ -115,6 +115,7 @@ def renamed(
     InputError
         No label is called so, or a class may not be called so.
     """
+    renames = {old: as_class(new) for old, new in renames.items()}
     bad = [new for new in renames.values() if not valid_label(new) or new == UNLABELLED]
     if bad:
         raise InputError(

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from halcmd.console import log
 from halcmd.errors import InputError, first_few
 from halcmd.particles import Particles
 
@@ -63,7 +64,8 @@ def check_same_particles(table: Particles, other: Particles, rows: NDArray[np.in
     """Raise InputError where the ids of another table are of other particles.
 
     Ids count the picks of a tomogram, so those of another extraction may be the same. That is told
-    by the positions, where both tables have them: most lie farther apart than any pick is moved.
+    by the positions, where both tables have them: most of a tomogram lie farther apart than picks
+    are moved. Of fewer a warning tells.
 
     Parameters
     ----------
@@ -73,16 +75,30 @@ def check_same_particles(table: Particles, other: Particles, rows: NDArray[np.in
     """
     if not (table.has("halPositionXAngst") and other.has("halPositionXAngst")):
         return
+    apart = np.full(len(rows), np.nan)
     is_there = rows >= 0
-    apart = np.linalg.norm(table.positions[rows[is_there]] - other.positions[is_there], axis=1)
-    is_moved = apart > _MOVED
-    if 2 * is_moved.sum() > np.isfinite(apart).sum():
-        moved = other.ids[is_there][is_moved]
+    apart[is_there] = np.linalg.norm(
+        table.positions[rows[is_there]] - other.positions[is_there], axis=1
+    )
+    known = np.flatnonzero(np.isfinite(apart))
+    if not len(known):
+        return
+    is_moved = apart[known] > _MOVED
+    names, tomogram = np.unique(other.tomograms[known].astype(str), return_inverse=True)
+    share = np.bincount(tomogram, weights=is_moved) / np.bincount(tomogram)
+    where, moved = f"{other.path} and {table.path}", other.ids[known[is_moved]]
+    if share.max() > 0.5:
         raise InputError(
             "the same ids are of particles at other places",
-            where=f"{other.path} and {table.path}",
-            found=f"{first_few(moved)}, up to {np.nanmax(apart):.0f} A apart",
-            hint="both must come from the same extraction",
+            where=f"{where}, tomogram {names[share.argmax()]}",
+            found=f"{first_few(moved)}, up to {apart[known].max():.0f} A apart",
+            hint="both must come from the same extraction; if they do, take halPositionXAngst out "
+            "of one of them",
+        )
+    if is_moved.any():
+        log.warning(
+            f"{where}: particles of the same id stand up to {apart[known].max():.0f} A apart: "
+            f"{first_few(moved)}"
         )
 
 

@@ -8,6 +8,7 @@ from scipy.spatial import cKDTree
 
 from halcmd.console import log
 from halcmd.errors import InputError
+from halcmd.grouping import groups_of
 from halcmd.picks.tomograms import Tomogram
 
 _LARGER = (2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
@@ -70,7 +71,7 @@ def check_placements(placements: Sequence[Placement], *, producer: str, where: s
     """``check_placement`` of each tomogram of a file, and of those with few picks together."""
     for placed in placements:
         check_placement(placed, producer=producer, where=where)
-    few = [each for each in placements if len(each.rows) < _FEW and each.scale is not None]
+    few = [each for each in placements if len(each.rows) < _FEW and _is_in_pixels(each)]
     shares = np.array([_reach(each) for each in few]).reshape(-1, 2)
     if sum(len(each.rows) for each in few) < _FEW or not 0 < shares.max() < 0.5:
         return
@@ -162,7 +163,7 @@ def _warn_of_corner(placed: Placement) -> None:
     tomogram, voxels, scale = placed.tomogram, placed.voxels, placed.scale
     if scale is None:
         return
-    if len(voxels) > 1 and voxels.max() * tomogram.pixel_size <= scale:
+    if not _is_in_pixels(placed):
         log.warning(
             f"{tomogram.name}: all coordinates lie between 0 and 1; if they are shares of the "
             "tomogram, as in Warp's template matching, give --coords normalised"
@@ -176,6 +177,14 @@ def _warn_of_corner(placed: Placement) -> None:
             f"y); if a bin factor is wrong, a factor of {factor:.4g} (up to {1 / share.max():.3g}) "
             f"would fit: --coords-angpix {factor * scale:.4g}"
         )
+
+
+def _is_in_pixels(placed: Placement) -> bool:
+    """Whether the coordinates are pixels: no Angstrom, and no shares of the tomogram."""
+    if placed.scale is None:
+        return False
+    is_share = placed.voxels.max() * placed.tomogram.pixel_size <= placed.scale
+    return not (is_share and len(placed.rows) > 1)
 
 
 def _reach(placed: Placement) -> np.ndarray:
@@ -195,16 +204,14 @@ def warn_of_same_places(names: np.ndarray, positions: np.ndarray, voxel: np.ndar
         Voxel size of each pick's tomogram, Angstrom.
     """
     count = 0
-    for name in dict.fromkeys(names):
-        rows = np.flatnonzero((names == name) & np.isfinite(positions).all(axis=1))
+    for rows in groups_of(names, np.isfinite(positions).all(axis=1)):
         if len(rows) > 1:
             apart, _ = cKDTree(positions[rows]).query(positions[rows], k=2)
             count += int((apart[:, 1] < voxel[rows]).sum())
     if count:
         log.warning(
-            f"{count:,} of {len(names):,} picks stand within a voxel of another one: of two at one "
-            "place one may be trained on and the other tested, and both are asked for; was a file "
-            "given twice? halcmd select --min-distance keeps one of them"
+            f"{count:,} of {len(names):,} picks stand within a voxel of another one; was a file "
+            "given twice? Both of a pair are asked for and counted: take one out of the picks"
         )
 
 

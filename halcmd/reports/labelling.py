@@ -19,6 +19,7 @@ from halcmd.particles import (
     NO_LABELS,
     RESERVED,
     Particles,
+    as_class,
     valid_label,
 )
 from halcmd.reports.label_context import context_edge, crops, sign_of
@@ -83,7 +84,7 @@ def page_settings(classes: str | None, references: Path | None, context: float) 
     names = [name for name in names if name]
     if classes is not None and not names:
         raise OptionError("--classes names no class", hint="--classes ribosome,proteasome")
-    bad = [name for name in names if not valid_label(name) or name in RESERVED]
+    bad = [name for name in names if not valid_label(name) or as_class(name) in RESERVED]
     if bad:
         raise OptionError(
             "a class may not be called so",

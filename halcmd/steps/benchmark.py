@@ -35,6 +35,7 @@ from halcmd.reports.benchmark import write_benchmark_report
 from halcmd.reports.findings import Findings, findings_of
 from halcmd.reports.wording import plural
 from halcmd.steps.benchmark_cells import CELLS, INPUT, Chain, do, rounds_of
+from halcmd.strategies.candidates import far_from_test
 from halcmd.strategies.pool import QuerySettings
 from halcmd.strategies.variants import variant
 from halcmd.subtomograms import open_boxes
@@ -188,7 +189,7 @@ def _check_training(known: Particles, training: Training) -> None:
 def _check_seed(known: Particles, experiment: Experiment, seed: int) -> Counts:
     """The counts of a seed; raises where the pool is too small or the first labels are no use."""
     table, truth = table_of_seed(known, experiment, seed)
-    pool = np.flatnonzero(~table.is_test)
+    pool = far_from_test(table, np.flatnonzero(~table.is_test))
     counts = counts_of(
         experiment.protocol,
         particles=len(table),

@@ -25,6 +25,7 @@ from halcmd.benchmarking.stress import annotated
 from halcmd.benchmarking.workers import Tell
 from halcmd.console import configure
 from halcmd.particles import UNLABELLED, Particles
+from halcmd.strategies.candidates import far_from_test
 from halcmd.strategies.pool import QuerySettings
 from halcmd.strategies.variants import variant
 from halcmd.tables import read_particles
@@ -95,7 +96,7 @@ def _loop(
     chain: Chain, table: Particles, truth: Labels, answers: Labels, compute: Any
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """The rounds of a chain and what is said of each; of the shared first one nothing."""
-    pool = np.flatnonzero(~table.is_test)
+    pool = far_from_test(table, np.flatnonzero(~table.is_test))
     given, rounds = np.full(len(table), UNLABELLED, dtype=object), np.zeros(len(table), dtype=int)
     counts = counts_of(
         chain.experiment.protocol,

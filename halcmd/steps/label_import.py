@@ -1,5 +1,6 @@
 """Bring labels back: match them to particles, check them, merge them."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from halcmd.intake.labels import LabelFile, read_ids
 from halcmd.labels.annotations import Answer, answers_of, as_word, latest, renamed, with_answers
 from halcmd.labels.label_quality import DOUBTS
 from halcmd.labels.matching import Match
-from halcmd.particles import JUNK, NOT_TRAINED, UNLABELLED, Particles, valid_label
+from halcmd.particles import JUNK, NOT_TRAINED, UNLABELLED, Particles, as_class, valid_label
 from halcmd.reports.annotators import say_agreement, write_agreement
 from halcmd.tables import running, write_particles
 
@@ -148,7 +149,7 @@ def label_import(
     _tell_missing(particles, merged, only, wanted)
     _tell_alike({*particles.labels, *(answer.label for answer in merged.values())})
     labels = Counter(answer.label for answer in merged.values())
-    _tell_new({*particles.labels} - {UNLABELLED}, {*labels})
+    _tell_new({*particles.labels, *particles.class_numbers()} - {UNLABELLED}, {*labels})
     planned(f"labels: {', '.join(f'{name} {count:,}' for name, count in sorted(labels.items()))}")
     table = _written(particles, merged, number, rules)
     known = [*before, *(answer for row in sorted(answers) for answer in answers[row])]
@@ -227,6 +228,7 @@ def _absent(
     particles: Particles, rows: set[int], label: str, annotator: str | None, number: str
 ) -> dict[int, Answer]:
     """The label for those of the rows that are of the pool and have no label."""
+    label = as_class(label)
     if not valid_label(label):
         raise OptionError("--absent is no class name", found=label)
     free = ~particles.is_answered & ~particles.is_test
@@ -280,10 +282,10 @@ def _tell_new(before: set[str], now: set[str]) -> None:
     """Say which classes the table did not have; warn of those that look misspelt."""
     if not before:
         return
-    known = {_letters(name): name for name in before}
+    known = {_stem(name): name for name in before}
     for name in sorted(now - before - {JUNK, *NOT_TRAINED}):
-        near = get_close_matches(_letters(name), known, n=1, cutoff=_ALIKE)
-        if near and near[0] != _letters(name):  # class_1 and class_2 differ in no letter
+        near = get_close_matches(_stem(name), known, n=1, cutoff=_ALIKE)
+        if near and near[0] != _stem(name):
             log.warning(
                 f"new class {name}, nearly {known[near[0]]}; if they are the same, --rename FILE "
                 "with a line old,new makes them one"
@@ -292,8 +294,9 @@ def _tell_new(before: set[str], now: set[str]) -> None:
             log.info(f"new class: {name}")
 
 
-def _letters(name: str) -> str:
-    return "".join(letter for letter in name.lower() if not letter.isdigit())
+def _stem(name: str) -> str:
+    """What names must share to be one: not what tells class_1 from class_2, and state_A from B."""
+    return re.sub(r"\d+|[_.-][a-z]$", "", name.lower())
 
 
 def _written(

@@ -30,7 +30,7 @@ from halcmd.strategies.predicted import (
 from halcmd.strategies.relabel import labels_to_ask_again
 from halcmd.strategies.written import predicted_classes, report_classes, write_query
 
-_STOP_RULE, _STABLE = re.compile(r"labels\s*>?=\s*(\d+)"), "stable"
+_STOP_RULE, _STABLE = re.compile(r"labels\s*>=\s*(\d+)"), "stable"
 
 Rows = NDArray[np.intp]
 
@@ -256,7 +256,8 @@ def _check_stop(
         raise OptionError(
             "--stop-when cannot be understood",
             found=rule,
-            hint=f'"labels>=500", with the quotes, which the shell needs, or {_STABLE}',
+            hint=f'"labels>=500" in quotes (without them the shell writes a file called =500), or '
+            f"{_STABLE}",
         )
     if match is not None and labels >= int(match[1]):
         raise NothingToQuery(f"the stop rule is met: {labels:,} labels", found=rule or "")

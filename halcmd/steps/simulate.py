@@ -231,7 +231,7 @@ def _fill_stack(
     size = max(_BATCH_VOXELS // box**3, 1)
     batches = [slice(start, min(start + size, count)) for start in range(0, count, size)]
     variances = np.zeros(count)
-    with volume_stack(path, count, box, pixel_size=things.pixel_size) as stack:
+    with volume_stack(path, count, box, pixel_size=things.pixel_size, by_map=True) as stack:
         with progress("imaging", count) as advance:
             for rows in batches:
                 signal = instrument.signal(boxes(things, range(rows.start, rows.stop)))

@@ -48,11 +48,15 @@ def candidates_of(
         if not is_excluded.any():
             log.warning(f"{exclude} excludes nothing: none of its particles is in the table")
         is_open &= ~is_excluded
-    rows = _far_from_test(particles, np.flatnonzero(is_open))
+    rows = far_from_test(particles, np.flatnonzero(is_open))
+    if len(rows) < is_open.sum():
+        near = f"{is_open.sum() - len(rows):,} (closer than half a box to a test particle)"
+        log.info(f"left out {near}")
     if not len(rows):
         raise NothingToQuery(
             "no particle is left to ask for",
-            found=f"{len(particles):,} rows, each labelled, of the other split or excluded",
+            found=f"{len(particles):,} rows, each labelled, of the other split, excluded or too "
+            "close to a test particle",
             hint="evaluate, or add picks; --split says whether test particles are asked for"
             if eligible.any() or particles.is_test.any()
             else "there are no test particles: extract --test-fraction 0.2 draws some, and "
@@ -70,13 +74,10 @@ def round_of(particles: Particles) -> int:
     return int(np.nan_to_num(particles.number("halQueryRound", 0.0)).max()) + 1
 
 
-def _far_from_test(particles: Particles, rows: Rows) -> Rows:
-    """The rows of the pool that share no voxel near their centre with a test particle."""
+def far_from_test(particles: Particles, rows: Rows) -> Rows:
+    """The rows but for those of the pool closer than half a box to a test particle."""
     if not particles.has("halImageSize") or not particles.is_test.any():
         return rows
     boxes = particles.number("halImageSize") * particles.number("halImagePixelSize")
     is_near = near_test(particles, rows, float(np.nan_to_num(boxes).max()) / 2)
-    is_near &= ~particles.is_test[rows]
-    if is_near.any():
-        log.info(f"left out {is_near.sum():,} (closer than half a box to a test particle)")
-    return rows[~is_near]
+    return np.asarray(rows[~is_near | particles.is_test[rows]])

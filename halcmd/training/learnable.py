@@ -8,6 +8,7 @@ from scipy.spatial import cKDTree
 
 from halcmd.console import log
 from halcmd.errors import InputError, first_few
+from halcmd.grouping import groups_of
 from halcmd.particles import Particles
 
 _FEW_LABELS = 3
@@ -36,18 +37,17 @@ def near_test(particles: Particles, rows: NDArray[np.intp], distance: float) -> 
     -------
     ndarray, shape (len(rows),), bool
     """
-    near = np.zeros(len(rows), dtype=bool)
+    near = np.zeros(len(particles), dtype=bool)
     positions = particles.positions
-    known = np.isfinite(positions).all(axis=1)
-    test = particles.is_test & known
-    for tomogram in set(particles.tomograms[test]):
-        of_tomogram = particles.tomograms == tomogram
-        places = np.flatnonzero(of_tomogram[rows] & known[rows])
-        if len(places):
-            tree = cKDTree(positions[test & of_tomogram])
-            nearest, _ = tree.query(positions[rows[places]])
-            near[places] = nearest < distance
-    return near
+    is_wanted = np.zeros(len(particles), dtype=bool)
+    is_wanted[rows] = True
+    known = np.isfinite(positions).all(axis=1) & (is_wanted | particles.is_test)
+    for group in groups_of(particles.tomograms, known):
+        test, others = group[particles.is_test[group]], group[is_wanted[group]]
+        if len(test) and len(others):
+            nearest, _ = cKDTree(positions[test]).query(positions[others])
+            near[others] = nearest < distance
+    return near[rows]
 
 
 def rows_to_learn_from(particles: Particles, *, distance: float) -> NDArray[np.intp]:
@@ -89,7 +89,10 @@ def rows_without_label(particles: Particles, *, distance: float) -> NDArray[np.i
     Not those closer than ``distance`` (Angstrom) to a test particle.
     """
     rows = np.flatnonzero(~particles.is_answered & ~particles.is_test)
-    return by_id(particles, rows[~near_test(particles, rows, distance)])
+    near = near_test(particles, rows, distance)
+    if near.any():
+        log.info(f"unlabelled particles as close to a test particle, left out: {near.sum():,}")
+    return by_id(particles, rows[~near])
 
 
 def classes_of(particles: Particles, rows: NDArray[np.intp]) -> dict[str, int]:

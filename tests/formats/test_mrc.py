@@ -59,7 +59,7 @@ def test_float16_is_written_as_mode_12(tmp_path, rng):
 
 
 def test_the_disk_space_of_a_stack_is_taken_before_it_is_filled(tmp_path):
-    with volume_stack(tmp_path / "s.mrcs", 20, 16, pixel_size=10.0) as stack:
+    with volume_stack(tmp_path / "s.mrcs", 20, 16, pixel_size=10.0, by_map=True) as stack:
         (unfinished,) = tmp_path.iterdir()
         assert unfinished.stat().st_blocks * 512 >= 4 * 20 * 16**3
         stack.fill(np.arange(20), np.zeros((20, 16, 16, 16)))

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -165,6 +167,18 @@ def test_the_page_itself_is_no_label_file(tmp_path):
     with pytest.raises(InputError, match="page to label on") as error:
         read_labels(tmp_path / "labels.html")
     assert "key w" in error.value.hint
+
+
+def test_what_may_not_be_looked_at_is_an_error_too(tmp_path, monkeypatch):
+    def forbidden(path, *_, **__):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    write_text(tmp_path / "labels.csv", "halParticleId,halLabel\n")
+    for name in ("open", "read_bytes", "stat", "is_dir", "exists"):
+        monkeypatch.setattr(Path, name, forbidden)
+    with pytest.raises(InputError, match="cannot read this file") as error:
+        read_labels(tmp_path / "labels.csv")
+    assert error.value.found == "Permission denied"
 
 
 def test_a_folder_is_no_file_and_its_tables_are_named(tmp_path):

@@ -296,15 +296,20 @@ def test_a_truth_of_other_particles_is_refused(tmp_path: Path) -> None:
         evaluate(scored(["apo"], ["apo"]), tmp_path, truth=tmp_path / "truth.star")
 
 
-def test_a_truth_or_an_earlier_round_of_another_extraction_is_refused(tmp_path: Path) -> None:
+def test_a_truth_or_an_earlier_round_of_another_extraction_is_refused(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """Ids count the picks of a tomogram: sorted otherwise, they are of other particles."""
     rng = np.random.default_rng(0)
     places = {f"halPosition{axis}Angst": rng.uniform(0, 4000, 300).tolist() for axis in "XYZ"}
     moved = {name: [value + 20.0 for value in values] for name, values in places.items()}
     other = {name: values[::-1] for name, values in places.items()}
+    # of one tomogram in two anew, or a few picks moved by hand
+    one = {n: [v + 900 * (i % 2) for i, v in enumerate(values)] for n, values in places.items()}
+    few = {n: [v + 900 * (i < 20) for i, v in enumerate(values)] for n, values in places.items()}
     now = scored([*LABELS[:4], *["unlabelled"] * 296], ["apo", "ribo"] * 150, split="pool")
     now = now.with_columns({"halModel": ["b"] * 300} | places)
-    for name, where in (("moved", moved), ("other", other)):
+    for name, where in (("moved", moved), ("other", other), ("one", one), ("few", few)):
         earlier = now.with_columns(
             {"halModel": ["a"] * 300, "halLabel": ["apo", "ribo"] * 150} | where
         )
@@ -313,5 +318,11 @@ def test_a_truth_or_an_earlier_round_of_another_extraction_is_refused(tmp_path: 
     for wrong in ({"truth": tmp_path / "other.star"}, {"previous": [tmp_path / "other.star"]}):
         with pytest.raises(InputError, match="ids are of particles at other places") as error:
             evaluate(now, tmp_path / "B", split="all", **wrong)
-        assert "300" in error.value.found
         assert str(tmp_path / "other.star") in error.value.where
+    with pytest.raises(InputError, match="ids are of particles at other places") as error:
+        evaluate(now, tmp_path / "B", split="all", truth=tmp_path / "one.star")
+    assert error.value.where.endswith("tomogram TS_1")
+    assert "150" in error.value.found
+    caplog.clear()
+    evaluate(now, tmp_path / "C", split="all", truth=tmp_path / "few.star")
+    assert "particles of the same id stand up to 1559 A apart: 20" in caplog.text

@@ -551,6 +551,29 @@ def test_few_picks_in_one_corner_of_each_tomogram_are_a_warning(tmp_path, noise,
     assert "--coords-angpix" in caplog.text
 
 
+@pytest.mark.parametrize("scale", [1.0, 0.01])
+def test_few_picks_all_over_or_in_shares_of_the_tomogram_are_in_no_corner(
+    tmp_path, noise, caplog, scale
+):
+    rows = ""
+    for number in range(3):
+        write_volume(tmp_path / f"T{number}.mrc", noise, 10.0)
+        rows += "".join(
+            f"T{number} {scale * (6 + 6 * at):g} {scale * (44 - 5 * at):g} {scale * 20:g}\n"
+            for at in range(8)
+        )
+    head = "data_particles\nloop_\n_rlnMicrographName\n"
+    head += "".join(f"_rlnCoordinate{axis}\n" for axis in "XYZ")
+    (tmp_path / "all.star").write_text(head + rows)
+    if scale < 1:
+        with pytest.raises(InputError, match="no pick is left"):
+            run(tmp_path, tmp_path / "all.star", tmp_path)
+    else:
+        run(tmp_path, tmp_path / "all.star", tmp_path)
+    assert "corner" not in caplog.text
+    assert ("--coords normalised" in caplog.text) == (scale < 1)
+
+
 def test_a_missing_tomogram_is_named(tmp_path, noise):
     write_volume(tmp_path / "TS_01.mrc", noise, 10.0)
     picks = write_picks(tmp_path / "p.star", [(40, 30, 20)], name="TS_02")

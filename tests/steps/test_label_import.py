@@ -19,7 +19,7 @@ from halcmd.intake.labels import read_labels, read_renames
 from halcmd.intake.read import read_picks
 from halcmd.particles import Particles, new_particles
 from halcmd.steps.extract import Split, extract
-from halcmd.steps.label_import import LabelImportResult, Rules, label_import
+from halcmd.steps.label_import import LabelImportResult, Rules, label_import, rename_labels
 from halcmd.tables import read_particles, write_particles
 
 
@@ -630,16 +630,39 @@ def test_who_labelled_stands_in_the_file(tmp_path: Path) -> None:
         ("ribosme", "new class ribosme, nearly ribosome; if they are the same", "WARNING"),
         ("atpase", "new class: atpase", "INFO"),
         ("class_2", "new class: class_2", "INFO"),
+        ("state_B", "new class: state_B", "INFO"),
     ],
 )
 def test_a_new_class_is_told_and_a_misspelt_one_warned_of(
     tmp_path, caplog, name: str, said: str, level: str
 ) -> None:
-    particles = table(3, halLabel=["ribosome", "class_1", "unlabelled"])
-    run(particles, f"id,label\nT/000003,{name}\n", tmp_path)
+    particles = table(4, halLabel=["ribosome", "class_1", "state_A", "unlabelled"])
+    run(particles, f"id,label\nT/000004,{name}\n", tmp_path)
     (record,) = [record for record in caplog.records if "new class" in record.message]
     assert record.message.startswith(said)
     assert record.levelname == level
+
+
+def test_reserved_words_mean_the_same_wherever_they_are_given(tmp_path) -> None:
+    rules = Rules(absent="Junk")
+    done = run(table(3), "id,label\nT/000001,apo\nT/000002,JUNK\n", tmp_path, rules=rules)
+    assert done.particles.labels.tolist() == ["apo", "junk", "junk"]
+    rename_labels(done.particles, tmp_path, renames={"apo": "Unknown"}, file=tmp_path / "r.csv")
+    assert read_particles([tmp_path / "particles.star"]).labels.tolist()[0] == "unknown"
+
+
+def test_labels_are_compared_with_the_positions_that_there_are(tmp_path) -> None:
+    """One particle without a position does not let the others through."""
+    xs = ["100.0", "900.0", "nan"]
+    where = {"halPositionXAngst": xs, "halPositionYAngst": xs, "halPositionZAngst": xs}
+    particles = table(3, halTomogram=["T"] * 3, **where)
+    head = (
+        "halParticleId,halTomogram,halPositionXAngst,halPositionYAngst,halPositionZAngst,halLabel"
+    )
+    rows = "T/000001,T,900.0,900.0,900.0,apo\nT/000003,T,100.0,100.0,100.0,apo\n"
+    with pytest.raises(InputError, match="the same id stands at another place") as error:
+        run(particles, f"{head}\n{rows}", tmp_path)
+    assert "1 (" in error.value.found
 
 
 def test_the_classes_of_a_first_label_file_are_not_news(tmp_path, caplog) -> None:

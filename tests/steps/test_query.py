@@ -316,8 +316,9 @@ def test_the_stop_rule_counts_answers_in_the_pool(tmp_path: Path) -> None:
     with pytest.raises(NothingToQuery, match="stop rule"):
         ask(bare(), tmp_path / "job", stop_when="labels>=20")
     assert len(ask(bare(), tmp_path / "job", stop_when=" labels >= 21 ").asked) == 8
-    with pytest.raises(NothingToQuery, match="stop rule"):
-        ask(bare(), tmp_path / "other", stop_when="labels=20")  # the shell took the rest
+    with pytest.raises(OptionError, match="--stop-when") as error:
+        ask(bare(), tmp_path, stop_when="labels")  # what is left of labels>=20 without quotes
+    assert "in quotes" in str(error.value.hint)
     for rule in ("accuracy>=0.9", "labels>500", "stable>=0.9"):
         with pytest.raises(OptionError, match="--stop-when"):
             ask(bare(), tmp_path, stop_when=rule)
@@ -387,3 +388,14 @@ def test_what_shares_voxels_with_a_test_particle_is_not_asked_for(
     assert "left out 1 (closer than half a box to a test particle)" in caplog.text
     assert len(asked) == ROWS - ANSWERED - TEST - 1
     assert test in ask(table, tmp_path / "b", n=ROWS, split="test").asked
+
+
+def test_where_all_that_is_left_is_too_close_to_a_test_particle_that_is_said(
+    tmp_path: Path,
+) -> None:
+    table = bare()
+    columns = {f"halPosition{axis}Angst": ["0.0"] * ROWS for axis in "XYZ"}
+    columns |= {"halImageSize": ["32"] * ROWS, "halImagePixelSize": ["2.0"] * ROWS}
+    with pytest.raises(NothingToQuery) as error:
+        ask(table.with_columns(columns), tmp_path)
+    assert "too close to a test particle" in error.value.found
