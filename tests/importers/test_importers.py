@@ -315,4 +315,4 @@ def test_files_of_unlike_kinds_are_not_joined(tmp_path, second):
     first = written(tmp_path, "relion4")
     with pytest.raises(OptionError, match="differ in format") as error:
         read_picks([first, written(tmp_path / "b", second)])
-    assert "extract each alone" in str(error.value.hint)
+    assert "write both as CSV tables" in str(error.value.hint)

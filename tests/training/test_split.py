@@ -127,4 +127,4 @@ def test_no_validation_is_none_with_few_and_with_many():
 def test_rows_without_label_are_of_the_pool_and_unanswered():
     particles = table(["a", "unlabelled", "unknown", "skip", "unlabelled", "unlabelled"], ["T"] * 6)
     particles = particles.with_columns({"halSplit": ["pool"] * 4 + ["test", "pool"]})
-    assert list(rows_without_label(particles)) == [1, 5]
+    assert list(rows_without_label(particles, distance=100.0)) == [1, 5]
