@@ -128,6 +128,6 @@ def _check_alike(first: Picks, picks: Picks) -> None:
             raise OptionError(
                 f"these files differ in {what}",
                 where=f"{first.path} and {picks.path}",
-                hint="write both as CSV tables with tomogram,x,y,z; or, where no tomogram is in both "
-                "and the columns are the same, extract each alone and repeat --i in the next step",
+                hint="write both as CSV tables with tomogram,x,y,z; or, where no tomogram is in "
+                "both and the columns are the same, extract each alone and repeat --i afterwards",
             )
