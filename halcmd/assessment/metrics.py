@@ -111,7 +111,6 @@ def assess(
     cell = (tomogram * n + true) * n + predicted
     counts = np.bincount(cell, minlength=tomograms * n * n).reshape(tomograms, n, n)
     is_enough = tomograms >= LEAST_TOMOGRAMS
-
     units = counts if is_enough else counts.sum(axis=0, keepdims=True)
     found = intervals(OVERALL | PER_CLASS, units, resamples, rng)
     draws = drawn_particles(tomogram if is_enough else None, len(true), resamples, rng)

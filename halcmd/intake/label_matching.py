@@ -298,7 +298,7 @@ def _well_placed(
     moved = {int(row): (int(match.rows[row]),) for row in far}
     rows = match.rows.copy()
     rows[far] = MISPLACED
-    return Match(match.by, rows, {**match.candidates, **moved}, float(gaps.max()))
+    return Match(match.by, rows, {**match.candidates, **moved}, float(np.nanmax(gaps)))
 
 
 def _stated_positions(particles: Particles, file: LabelFile, placing: Placing) -> np.ndarray | None:

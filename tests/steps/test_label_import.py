@@ -663,6 +663,7 @@ def test_labels_are_compared_with_the_positions_that_there_are(tmp_path) -> None
     with pytest.raises(InputError, match="the same id stands at another place") as error:
         run(particles, f"{head}\n{rows}", tmp_path)
     assert "1 (" in error.value.found
+    assert "up to 1386 A away" in error.value.found
 
 
 def test_the_classes_of_a_first_label_file_are_not_news(tmp_path, caplog) -> None:

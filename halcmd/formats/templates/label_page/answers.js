@@ -118,8 +118,8 @@ function classesOf(stored) {
 }
 
 // Where a particle is goes with its label: the same id may be of another particle in another table.
-const SAVED = ["halParticleId", "halTomogram", "halPositionXAngst", "halPositionYAngst", "halPositionZAngst"];
-SAVED.push("halLabel", "annotator", "time");
+const PLACE = ["halTomogram", "halPositionXAngst", "halPositionYAngst", "halPositionZAngst"];
+const SAVED = ["halParticleId", ...PLACE, "halLabel", "annotator", "time"];
 
 function rowsToSave() {
   return Object.entries(state.answers).map(([place, answer]) => [
