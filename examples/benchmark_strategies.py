@@ -2,18 +2,29 @@
 
 python examples/benchmark_strategies.py --maps MAPS --folder DIR [--results DIR2] [--workers N]
 
-MAPS holds density maps, one class each; the first eight are taken. Two pools are simulated (24^3 of
-15 Angstrom, SNR 0.1, 640 test particles). *balanced*: 80 particles of each class. *picks*: the most
-frequent class 20 times the rarest, 30 % junk, a tenth of the particles there twice. Then `halcmd
-benchmark` starts from 32 random labels and asks six times for 32. What is run goes by groups:
-`leaders` (random, hal, margin, badge: ten seeds), `explore` (hal with other shares of the query
-left to the discriminator, ten seeds), `others` (every other strategy of the paper, dal, tcm,
-typiclust, power-margin: two seeds, no more than a description), `unlabelled` (random and hal on the
-even pool where the classifier learns from unlabelled particles too, ten seeds, two rounds) and
-`paper` (random and hal with the recipe of Du et al. 2021, 60 epochs, two seeds). Each pool and
-recipe has a file of results with a line for each training; what is there is not run again, so the
-script can be stopped at any time and goes on. At the end tables of all results are printed;
---groups alone prints them and runs nothing. --small shows that it runs.
+MAPS holds density maps, one class each; the first eight are taken. Three pools are simulated (24^3
+of 15 Angstrom, SNR 0.1, 640 test particles and more):
+
+balanced  80 particles of each class
+picks     the most frequent class 20 times the rarest, 30 % junk, a tenth of the particles twice
+picks2    the same with other particles, test particles and seeds, which nothing was chosen on
+
+Then `halcmd benchmark` starts from 32 random labels and asks six times for 32. What is run goes by
+groups, of ten seeds where nothing else is said:
+
+leaders     random, hal, margin, badge
+explore     hal with other shares of the query left to the discriminator
+settings    hal with other weights, norms and subsets (picks2)
+n64         random and hal, asking three times for 64 (picks2)
+further     random choice with 256 and 304 labels (picks2)
+others      every other strategy of the paper, dal, tcm, typiclust, power-margin (balanced, picks):
+            two seeds, no more than a description
+unlabelled  random and hal, learning from unlabelled particles too, two rounds (balanced)
+paper       random and hal with the recipe of Du et al. 2021, 60 epochs, two seeds (balanced, picks)
+
+Each pool and recipe has a file of results with a line for each training; what is there is not run
+again, so the script can be stopped at any time and goes on. At the end tables of all results are
+printed; --groups alone prints them and runs nothing. --small shows that it runs.
 
 The leaders take some six hours a pool on 2 cores; --pools, --groups and --seeds choose.
 """
@@ -22,27 +33,39 @@ import argparse
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from halcmd.benchmarking.experiment import read_results
-from halcmd.benchmarking.learning_curves import Difference
+from halcmd.benchmarking.learning_curves import Difference, area, difference, holm
+from halcmd.formats.curve_plots import plot_curves
+from halcmd.reports.benchmark import panel
+from halcmd.reports.findings import MEASURES as TITLES
 from halcmd.reports.findings import Findings, findings_of, standings
 
 CLASSES = 8
 MAP_SUFFIXES = (".mrc", ".map")
 POOLS = {
-    "balanced": {"per-class": 160, "junk": 0.0, "stress": []},
+    "balanced": {"per-class": 160, "junk": 0.0, "stress": [], "seed": 0},
     "picks": {
         "per-class": 240,
         "junk": 0.45,
         "stress": ["--imbalance", "20", "--junk", "0.3", "--duplicates", "0.1"],
+        "seed": 0,
     },
 }
+PICKS = ("picks", "picks2")
+POOLS["picks2"] = POOLS["picks"] | {"seed": 10}
 MEASURES = {"balanced": ("accuracy",), "picks": ("macro_f1", "balanced_accuracy", "rare_recall")}
+MEASURES["picks2"] = MEASURES["picks"]
+
+Line = Mapping[str, Any]
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -58,8 +81,8 @@ class Group:
         Names the file of results.
     options : tuple of str
         Further ones of ``halcmd benchmark``.
-    rounds : int
-        How often is asked.
+    initial, n, rounds : int
+        First labels, then how many are asked for, and how often.
     pools : tuple of str
         Where it is run.
     """
@@ -68,16 +91,22 @@ class Group:
     seeds: int
     recipe: str = "default"
     options: tuple[str, ...] = ("--preset", "low")
+    initial: int = 32
+    n: int = 32
     rounds: int = 6
-    pools: tuple[str, ...] = ("balanced", "picks")
+    pools: tuple[str, ...] = ("balanced", "picks", "picks2")
 
 
 OTHERS = ("entropy", "coreset", "typiclust", "tcm", "power-margin", "dal")
 OTHERS += ("bald", "ee-bmal", "vaal", "bgal")  # take minutes: last
+SETTINGS = ("hal:lambda=4", "hal:lambda=0.25", "hal:subsets=2", "hal:entropy-norm=rank")
 GROUPS = {
     "leaders": Group(("random", "hal", "margin", "badge"), 10),
     "explore": Group(("hal:explore=0", "hal:explore=0.25"), 10),
-    "others": Group(OTHERS, 2),
+    "settings": Group(SETTINGS, 10, pools=("picks2",)),
+    "n64": Group(("random", "hal"), 10, "n64", n=64, rounds=3, pools=("picks2",)),
+    "further": Group(("random",), 10, "further", initial=256, n=48, rounds=1, pools=("picks2",)),
+    "others": Group(OTHERS, 2, pools=("balanced", "picks")),
     "unlabelled": Group(
         ("random", "hal"),
         10,
@@ -86,7 +115,13 @@ GROUPS = {
         rounds=2,
         pools=("balanced",),
     ),
-    "paper": Group(("random", "hal"), 2, "paper", ("--preset", "r1a", "--epochs", "60")),
+    "paper": Group(
+        ("random", "hal"),
+        2,
+        "paper",
+        ("--preset", "r1a", "--epochs", "60"),
+        pools=("balanced", "picks"),
+    ),
 }
 
 
@@ -102,7 +137,11 @@ def main() -> None:
             run(given, pool, GROUPS[name])
     for pool in given.pools:
         for recipe in dict.fromkeys(group.recipe for group in GROUPS.values()):
-            show(given.results / results_of(pool, recipe), MEASURES[pool])
+            show(results_of(pool, recipe), lines_of(given, pool, recipe), MEASURES[pool])
+    if set(PICKS) <= set(given.pools):
+        show(" and ".join(PICKS), of_leaders(given, *PICKS), MEASURES["picks"])
+    if given.picture:
+        draw(given)
 
 
 def arguments() -> argparse.Namespace:
@@ -116,6 +155,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, help="instead of the groups' own")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--gpu", default="auto", help="as for halcmd")
+    parser.add_argument("--picture", type=Path, help="a PNG file: curves of the leaders on picks")
     parser.add_argument("--small", action="store_true", help="few particles, labels and steps")
     given = parser.parse_args()
     given.results = given.results or given.folder
@@ -156,6 +196,7 @@ def scene(given: argparse.Namespace, pool: str) -> list[str]:
     of = POOLS[pool]
     words = ["--per-class", str(24 if given.small else of["per-class"])]
     words += ["--junk", str(of["junk"]), "--test-fraction", f"{80 / of['per-class']:.4f}"]
+    words += ["--seed", str(of["seed"])]
     size = ["--box", "16", "--angpix", "20"] if given.small else ["--box", "24", "--angpix", "15"]
     return [*words, "--snr", "0.1", *size]
 
@@ -184,12 +225,14 @@ def run(given: argparse.Namespace, pool: str, group: Group) -> None:
     words = ["--i", str(data / "particles.star"), "--truth", str(data / "truth.star")]
     words += [*group.options, "--strategies", ",".join(group.strategies)]
     if not given.small:
-        words += ["--initial", "32", "--n", "32", "--rounds", f"{group.rounds}"]
+        words += ["--initial", f"{group.initial}", "--n", f"{group.n}"]
+        words += ["--rounds", f"{group.rounds}"]
     else:
         words += ["--initial", "6", "--n", "2", "--rounds", "1"]
         words += ["--steps", "2"] if group.recipe != "paper" else ["--network", "compact"]
         words += ["--epochs", "1"] if group.recipe == "paper" else []
-    words += ["--seeds", str(given.seeds or group.seeds), *POOLS[pool]["stress"]]
+    words += ["--seeds", str(given.seeds or group.seeds), "--seed", str(POOLS[pool]["seed"])]
+    words += POOLS[pool]["stress"]
     words += ["--workers", str(given.workers), "--threads", "1", "--gpu", given.gpu, "--resume"]
     try:
         halcmd("benchmark", "--o", str(job), *words)
@@ -203,15 +246,40 @@ def results_of(pool: str, recipe: str) -> str:
     return f"strategies_{pool}_{recipe}.jsonl"
 
 
-def show(path: Path, measures: tuple[str, ...]) -> None:
-    """Print a table for each measure of a file of results, if there is one."""
-    lines = read_results(path).values()
+def show(title: str, lines: list[Line], measures: tuple[str, ...]) -> None:
+    """Print the tables of each measure, if there are results."""
     if not any(line["round"] for line in lines):
         return
-    findings = findings_of([*lines])
+    findings = findings_of(lines)
     for measure in measures:
-        print(f"\n### {path.name}: {measure}; all labels: {100 * findings.full(measure):.1f}\n")
+        print(f"\n### {title}: {measure}; all labels: {100 * findings.full(measure):.1f}\n")
         print("\n".join(rows(findings, measure)))
+        pairs = [*against_hal(findings, measure)]
+        if len(pairs) > 2:
+            print("\n" + "\n".join(pairs))
+    print("\nClasses missed to the end: " + ("; ".join(missed(lines)) or "none"))
+
+
+def lines_of(given: argparse.Namespace, pool: str, recipe: str) -> list[Line]:
+    """The results of a pool and recipe; none where nothing was run."""
+    return [*read_results(given.results / results_of(pool, recipe)).values()]
+
+
+def of_leaders(given: argparse.Namespace, *pools: str) -> list[Line]:
+    """The results of the leaders on pools whose seeds differ."""
+    wanted = ("start", "full", *GROUPS["leaders"].strategies)
+    lines = [line for pool in pools for line in lines_of(given, pool, "default")]
+    return [line for line in lines if line["strategy"] in wanted]
+
+
+def draw(given: argparse.Namespace) -> None:
+    """The curves of the leaders on the pools like picks, one below the other."""
+    panels = []
+    for pool in PICKS:
+        findings = findings_of(of_leaders(given, pool))
+        for measure in ("macro_f1", "rare_recall"):
+            panels.append(panel(findings, measure, f"{pool}: {TITLES[measure]}"))
+    plot_curves(given.picture, panels)
 
 
 def rows(findings: Findings, measure: str) -> Iterator[str]:
@@ -236,6 +304,44 @@ def against_random(found: Difference | None, words: str) -> str:
     if np.isnan(found.low):
         return f"{100 * found.mean:+.1f}: {words}"
     return f"{100 * found.mean:+.1f} ({100 * found.low:+.1f} to {100 * found.high:+.1f}): {words}"
+
+
+def missed(lines: list[Line]) -> Iterator[str]:
+    """Each strategy with the seeds and classes it has no recall of after its last query."""
+    last = max(line["round"] for line in lines)
+    ends = [line for line in lines if line["round"] == last]
+    for name in dict.fromkeys(line["strategy"] for line in ends):
+        mine = [line for line in ends if line["strategy"] == name]
+        found = [
+            f"{k} (seed {at['seed']})" for at in mine for k, v in at["recall"].items() if not v
+        ]
+        if found:
+            yield f"{name} {len(found)} in {len(mine)} seeds: {', '.join(found)}"
+
+
+def against_hal(findings: Findings, measure: str) -> Iterator[str]:
+    """A Markdown table: how far hal lies above each strategy that has six seeds in common."""
+    curves = findings.curves[measure]
+    if "hal" not in curves:
+        return
+    areas = {name: area(findings.labels, values) for name, values in curves.items()}
+    ends = {name: values[:, -1] for name, values in curves.items()}
+    columns = [above(of.pop("hal"), of) for of in (areas, ends)]
+    yield f"| hal minus | area | with {findings.labels[-1]:,} labels |"
+    yield "|---|---|---|"
+    for name in columns[0]:
+        yield f"| {name} | {columns[0][name]} | {columns[1][name]} |"
+
+
+def above(hal: Floats, others: Mapping[str, Floats]) -> dict[str, str]:
+    """Paired differences in percent, their intervals, and p by Wilcoxon's test with Holm's rule."""
+    found = {name: difference(hal, each) for name, each in others.items()}
+    told = {name: each for name, each in found.items() if np.isfinite(each.low)}
+    corrected = holm([each.p for each in told.values()])
+    return {
+        name: f"{100 * each.mean:+.1f} ({100 * each.low:+.1f} to {100 * each.high:+.1f}), p {p:.2g}"
+        for (name, each), p in zip(told.items(), corrected, strict=True)
+    }
 
 
 def halcmd(step: str, *options: str) -> None:

@@ -121,6 +121,21 @@ def test_the_benchmark_of_strategies_keeps_its_results_and_goes_on_where_it_was(
     assert "two density maps" in failed.value.stderr
 
 
+def test_the_tables_and_the_picture_of_the_docs_are_those_of_the_results(tmp_path):
+    kept = EXAMPLES.parent / "docs/benchmarks"
+    options = ["--folder", str(tmp_path), "--results", str(kept), "--groups"]
+    command = [sys.executable, str(EXAMPLES / "benchmark_strategies.py"), *options]
+    command += ["--picture", str(tmp_path / "curves.png")]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    page = (kept.parent / "benchmarks.md").read_text()
+    strategies = page[page.index("## Strategies") : page.index("How far that is")]
+    rows = [line for line in strategies.splitlines() if line.startswith("| ")]
+    assert len(rows) > 40
+    assert [row for row in rows if row not in said] == []
+    assert "margin 3 in 20 seeds: class_3j9i (seed 4), class_2uv8 (seed 6), class_3j9i" in said
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
 @pytest.mark.slow
 def test_the_benchmark_of_stopping_says_when_the_advice_came(tmp_path):
     options = ["--strategies", "margin", "--seeds", "1", "--results", "stopping.jsonl"]

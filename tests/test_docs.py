@@ -148,7 +148,7 @@ def test_options_named_on_pages_exist(page: Path) -> None:
     commands = [get_command(app), *COMMANDS.values()]
     known = {o for c in commands for p in c.params for o in [*p.opts, *p.secondary_opts]}
     known |= {"--help", "--in_parts"} | {"--constraint", "--group", "--editable", "--upgrade"}
-    known |= {"--small", "--check", "--sets", "--table", "--groups"}
+    known |= {"--small", "--check", "--sets", "--table", "--groups", "--picture"}
     known |= {"--in_mask", "--in_3dref", "--in_mics", "--in_movies"}
     known |= {"--ntasks-per-node", "--gpus-per-node", "--nodes", "--mem", "--kill-on-bad-exit"}
     prose = _FENCE.sub("", page.read_text())
