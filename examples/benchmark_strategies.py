@@ -42,7 +42,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halcmd.benchmarking.experiment import read_results
-from halcmd.benchmarking.learning_curves import Difference, area, difference, holm
+from halcmd.benchmarking.learning_curves import Difference, area, difference, holm, labels_to_reach
 from halcmd.formats.curve_plots import plot_curves
 from halcmd.reports.benchmark import panel
 from halcmd.reports.findings import MEASURES as TITLES
@@ -60,6 +60,7 @@ POOLS = {
     },
 }
 PICKS = ("picks", "picks2")
+LEAST_SEEDS = 6  # below, no difference can be told
 POOLS["picks2"] = POOLS["picks"] | {"seed": 10}
 MEASURES = {"balanced": ("accuracy",), "picks": ("macro_f1", "balanced_accuracy", "rare_recall")}
 MEASURES["picks2"] = MEASURES["picks"]
@@ -138,8 +139,6 @@ def main() -> None:
     for pool in given.pools:
         for recipe in dict.fromkeys(group.recipe for group in GROUPS.values()):
             show(results_of(pool, recipe), lines_of(given, pool, recipe), MEASURES[pool])
-    if set(PICKS) <= set(given.pools):
-        show(" and ".join(PICKS), of_leaders(given, *PICKS), MEASURES["picks"])
     if given.picture:
         draw(given)
 
@@ -265,18 +264,13 @@ def lines_of(given: argparse.Namespace, pool: str, recipe: str) -> list[Line]:
     return [*read_results(given.results / results_of(pool, recipe)).values()]
 
 
-def of_leaders(given: argparse.Namespace, *pools: str) -> list[Line]:
-    """The results of the leaders on pools whose seeds differ."""
-    wanted = ("start", "full", *GROUPS["leaders"].strategies)
-    lines = [line for pool in pools for line in lines_of(given, pool, "default")]
-    return [line for line in lines if line["strategy"] in wanted]
-
-
 def draw(given: argparse.Namespace) -> None:
     """The curves of the leaders on the pools like picks, one below the other."""
     panels = []
     for pool in PICKS:
-        findings = findings_of(of_leaders(given, pool))
+        lines = lines_of(given, pool, "default")
+        wanted = ("start", "full", *GROUPS["leaders"].strategies)
+        findings = findings_of([line for line in lines if line["strategy"] in wanted])
         for measure in ("macro_f1", "rare_recall"):
             panels.append(panel(findings, measure, f"{pool}: {TITLES[measure]}"))
     plot_curves(given.picture, panels)
@@ -291,9 +285,12 @@ def rows(findings: Findings, measure: str) -> Iterator[str]:
     yield "|" + "---|" * len(heads)
     for each in standings(findings, measure):
         points = [f"{100 * value:.1f}" for value in findings.mean(measure, each.strategy)]
-        reach = [f"{labels:.0f}" if np.isfinite(labels) else "-" for labels in each.reach[1:3]]
-        cells = [each.strategy, f"{each.seeds}", *points, f"{100 * each.area:.1f}", *reach]
-        cells.append(str(each.efficiency))
+        cells = [each.strategy, f"{each.seeds}", *points, f"{100 * each.area:.1f}"]
+        if each.seeds >= LEAST_SEEDS:
+            cells += [reached(findings, measure, each.strategy, share) for share in (0.95, 0.97)]
+            cells.append(str(each.efficiency))
+        else:
+            cells += [""] * 3
         yield "| " + " | ".join([*cells, against_random(each.difference, each.words)]) + " |"
 
 
@@ -304,6 +301,24 @@ def against_random(found: Difference | None, words: str) -> str:
     if np.isnan(found.low):
         return f"{100 * found.mean:+.1f}: {words}"
     return f"{100 * found.mean:+.1f} ({100 * found.low:+.1f} to {100 * found.high:+.1f}): {words}"
+
+
+def reached(findings: Findings, measure: str, name: str, share: float) -> str:
+    """Labels to a share of full supervision, with a 95 % bootstrap interval over the seeds."""
+    whole = findings.whole(measure, name)
+    curves, full = findings.curves[measure][name][whole], findings.ceiling[measure][whole]
+    rng = np.random.default_rng(0)
+    drawn = [np.arange(len(curves)), *rng.integers(0, len(curves), (500, len(curves)))]
+    found = [
+        labels_to_reach(findings.labels, curves[rows].mean(axis=0), share * full[rows].mean())
+        for rows in drawn
+    ]
+    low, high = np.percentile(found[1:], [2.5, 97.5], method="inverted_cdf")
+    last = f"> {findings.labels[-1]}"
+    value, start, end = (
+        f"{np.ceil(each):.0f}" if np.isfinite(each) else last for each in (found[0], low, high)
+    )
+    return value if start == end else f"{value} ({start} to {end})"
 
 
 def missed(lines: list[Line]) -> Iterator[str]:
@@ -320,17 +335,20 @@ def missed(lines: list[Line]) -> Iterator[str]:
 
 
 def against_hal(findings: Findings, measure: str) -> Iterator[str]:
-    """A Markdown table: how far hal lies above each strategy that has six seeds in common."""
+    """A Markdown table: how far hal lies above the others that have six seeds in common with it."""
     curves = findings.curves[measure]
     if "hal" not in curves:
         return
+    others = [name for name in curves if name not in ("hal", "random")]
     areas = {name: area(findings.labels, values) for name, values in curves.items()}
     ends = {name: values[:, -1] for name, values in curves.items()}
-    columns = [above(of.pop("hal"), of) for of in (areas, ends)]
+    by_area, at_end = (
+        above(of["hal"], {name: of[name] for name in others}) for of in (areas, ends)
+    )
     yield f"| hal minus | area | with {findings.labels[-1]:,} labels |"
     yield "|---|---|---|"
-    for name in columns[0]:
-        yield f"| {name} | {columns[0][name]} | {columns[1][name]} |"
+    for name in by_area:
+        yield f"| {name} | {by_area[name]} | {at_end[name]} |"
 
 
 def above(hal: Floats, others: Mapping[str, Floats]) -> dict[str, str]:

@@ -132,7 +132,8 @@ def test_the_tables_and_the_picture_of_the_docs_are_those_of_the_results(tmp_pat
     rows = [line for line in strategies.splitlines() if line.startswith("| ")]
     assert len(rows) > 40
     assert [row for row in rows if row not in said] == []
-    assert "margin 3 in 20 seeds: class_3j9i (seed 4), class_2uv8 (seed 6), class_3j9i" in said
+    lost = "missed to the end: margin 1 in 10 seeds: class_3j9i (seed 16); random 1 in 10 seeds"
+    assert lost in said
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 

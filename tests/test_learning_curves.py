@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from halcmd.benchmarking.learning_curves import (
+    Efficiency,
     area,
     band,
     compared_points,
@@ -131,6 +132,8 @@ def test_label_efficiency_is_a_bound_where_one_never_gets_there() -> None:
     assert (found.factor, found.bound, str(found)) == (pytest.approx(2.0), "exact", "2.0")
     found = label_efficiency(labels, fast, slow, 0.9)
     assert (found.factor, found.bound, str(found)) == (pytest.approx(40 / 30), "least", "> 1.3")
+    assert str(Efficiency(1.49, "least")) == "> 1.4"
+    assert str(Efficiency(0.41, "most")) == "< 0.5"
     found = label_efficiency(labels, slow, fast, 0.9)
     assert (found.factor, found.bound, str(found)) == (pytest.approx(0.75), "most", "< 0.8")
     found = label_efficiency(labels, fast, slow, 0.99)

@@ -127,10 +127,15 @@ class Efficiency:
     bound: str
 
     def __str__(self) -> str:
-        """Such as ``1.8``, ``> 2.0``, ``< 0.7`` or a dash."""
+        """Such as ``1.8``, ``> 2.0``, ``< 0.7`` or a dash; bounds are rounded to the safe side."""
         if np.isnan(self.factor):
             return "\N{EN DASH}"
-        return {"exact": "", "least": "> ", "most": "< "}[self.bound] + f"{self.factor:.1f}"
+        tenths = round(10 * self.factor, 6)
+        if self.bound == "least":
+            return f"> {np.floor(tenths) / 10:.1f}"
+        if self.bound == "most":
+            return f"< {np.ceil(tenths) / 10:.1f}"
+        return f"{self.factor:.1f}"
 
 
 NOT_REACHED = Efficiency(_NAN, "exact")

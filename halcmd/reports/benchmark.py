@@ -231,7 +231,7 @@ def _unbroken(found: Difference) -> str:
 
 
 def _labels(value: float) -> str:
-    return _NEVER if np.isinf(value) else f"{value:,.0f}"
+    return _NEVER if np.isinf(value) else f"{np.ceil(round(value, 6)):,.0f}"
 
 
 def _penalties(findings: Findings) -> Floats:
