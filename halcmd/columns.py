@@ -156,6 +156,13 @@ COLUMNS: dict[str, Column] = {
         "In evaluation.star: share that may still be wrong where no error was seen, 3 / halCount.",
         "nan",
     ),
+    "halMostRight": Column(
+        "evaluate",
+        "number",
+        "",
+        "In evaluation.star: share that may still be right where none was, 3 / halCount.",
+        "nan",
+    ),
     "halConfusionRank": Column(
         "evaluate",
         "integer",

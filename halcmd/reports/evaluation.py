@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halcmd.assessment import metrics
-from halcmd.assessment.faultless import faultless
 from halcmd.assessment.metrics import Assessment, Interval
 from halcmd.assessment.stopping import (
     CURVE_ROUNDS,
@@ -19,6 +18,7 @@ from halcmd.assessment.stopping import (
     Slope,
     Stability,
 )
+from halcmd.assessment.unanimous import Unanimous, all_right, none_right
 from halcmd.calibration import wilson
 from halcmd.console import log
 from halcmd.errors import first_few
@@ -27,10 +27,10 @@ from halcmd.reports.evaluation_json import (
     DOUBTS,
     WORST,
     json_class,
-    json_faultless,
     json_interval,
     json_number,
     json_rows,
+    json_unanimous,
 )
 
 Floats = NDArray[np.float64]
@@ -129,7 +129,8 @@ class Evaluation:
                 for name, values in self.reliability.items()
             },
             "confusion": {"classes": list(found.classes), "counts": found.confusion.tolist()},
-            "no_error": [json_faultless(share) for share in faultless(found)],
+            "no_error": [json_unanimous(share, "most_wrong") for share in all_right(found)],
+            "none_right": [json_unanimous(share, "most_right") for share in none_right(found)],
             "worst_confusions": json_rows(self.worst, WORST) or [],
             "resampled_by": found.resampled_by,
             "resamples": found.resamples,
@@ -221,9 +222,8 @@ def say(found: Evaluation) -> None:
             log.info(f"{spoken(name):<22} {float(it.value):.3f}{interval}")
     if bootstrap:
         log.info(f"intervals: {resampling(numbers)}")
-    caveat = without_error(numbers)
-    if caveat is not None:
-        log.info(f"no error seen: {caveat}")
+    for what, caveat in caveats(numbers).items():
+        log.info(f"{what}: {caveat}")
     _say_classes(numbers)
     if found.pool is not None and np.isfinite(found.pool.estimated.value):
         log.info(in_words(found.pool))
@@ -247,20 +247,27 @@ def resampling(found: Assessment) -> str:
     return f"{said}; of {first_few(few)}, which fewer than 5 tomograms hold, by particle"
 
 
-def without_error(found: Assessment) -> str | None:
-    """What may still be wrong where no error was seen; None where each share has some."""
-    shares = faultless(found)
+def caveats(found: Assessment) -> dict[str, str]:
+    """What to say of shares of 1 and of 0, whose intervals say nothing."""
+    said = {
+        "no error seen": _unanimous(all_right(found), "wrong"),
+        "none right": _unanimous(none_right(found), "right"),
+    }
+    return {what: text for what, text in said.items() if text}
+
+
+def _unanimous(shares: list[Unanimous], otherwise: str) -> str:
     if not shares:
-        return None
+        return ""
     parts = [
         share.measure
         + (f" of {share.class_name}" if share.class_name else "")
-        + f" (up to {share.most_wrong:.1%} of {share.particles:,})"
+        + f" (up to {share.most_others:.1%} of {share.particles:,})"
         for share in shares[:_FEW_SHARES]
     ]
     more = len(shares) - len(parts)
     return (
-        f"up to 3 of n may still be wrong, whatever the interval says: {', '.join(parts)}"
+        f"up to 3 of n may still be {otherwise}, whatever the interval says: {', '.join(parts)}"
         + (f" and {more:,} more in evaluation.star" if more else "")
         + "; this holds for accuracy, precision and recall alone"
     )

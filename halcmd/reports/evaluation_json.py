@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from halcmd.assessment.faultless import Faultless
 from halcmd.assessment.metrics import Interval
 from halcmd.assessment.stopping import Slope
+from halcmd.assessment.unanimous import Unanimous
 from halcmd.formats.star import Table, number_of
 
 Floats = NDArray[np.float64]
@@ -45,13 +45,13 @@ def json_class(per_class: dict[str, Interval], row: int) -> dict[str, float | No
     return facts
 
 
-def json_faultless(share: Faultless) -> dict[str, object]:
-    """A share without an error, and how much of it may still be wrong."""
+def json_unanimous(share: Unanimous, most: str) -> dict[str, object]:
+    """A share of 1 or of 0; ``most`` names how much of it may still be otherwise."""
     return {
         "measure": share.measure,
         "class": share.class_name,
         "particles": share.particles,
-        "most_wrong": share.most_wrong,
+        most: share.most_others,
     }
 
 

@@ -19,6 +19,7 @@ from halcmd.formats.report import Drawing, Listing, Picture, write_report
 from halcmd.particles import Particles
 from halcmd.reports.evaluation import (
     Evaluation,
+    caveats,
     contradiction,
     in_words,
     overall_of,
@@ -27,7 +28,6 @@ from halcmd.reports.evaluation import (
     spoken,
     tomogram_columns,
     with_ends,
-    without_error,
 )
 from halcmd.reports.wording import plural
 from halcmd.tables import running
@@ -87,8 +87,7 @@ def _facts(found: Evaluation) -> dict[str, str]:
         "left out": ", ".join(f"{n:,} ({why})" for why, n in found.left_out.items()) or "none",
         "intervals": resampling(found.assessment) if found.assessment.resamples else "none",
     }
-    caveat = without_error(found.assessment)
-    facts |= {} if caveat is None else {"no error seen": caveat}
+    facts |= caveats(found.assessment)
     if found.pool is not None and np.isfinite(found.pool.estimated.value):
         facts["unlabelled particles"] = in_words(found.pool)
         doubt = contradiction(found.pool)

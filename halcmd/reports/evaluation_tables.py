@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from halcmd.assessment.faultless import Faultless, faultless
 from halcmd.assessment.metrics import Assessment
 from halcmd.assessment.stopping import Slope, Stability
+from halcmd.assessment.unanimous import Unanimous, all_right, none_right
 from halcmd.formats.star import Table, text_of
 from halcmd.reports.evaluation import (
     THRESHOLDS,
@@ -25,8 +25,8 @@ def tables_of(found: Evaluation) -> list[Table]:
     """The tables of evaluation.star; ``nan`` for what cannot be told."""
     tables = [_summary(found.assessment), _per_class(found.assessment)]
     tables.append(_confusion(found.assessment))
-    shares = faultless(found.assessment)
-    tables += [_no_error(shares)] if shares else []
+    tables += _unanimous("no_error", "halMostWrong", all_right(found.assessment))
+    tables += _unanimous("none_right", "halMostRight", none_right(found.assessment))
     tables += [] if found.worst is None else [found.worst]
     tables += [_left_out(found.left_out)] if found.left_out else []
     if found.by == "tomogram":
@@ -87,17 +87,15 @@ def _confusion(found: Assessment) -> Table:
     )
 
 
-def _no_error(shares: list[Faultless]) -> Table:
+def _unanimous(name: str, most: str, shares: list[Unanimous]) -> list[Table]:
     """Numbers first, so that ``awk '$1 == "accuracy"'`` finds the row of the summary alone."""
-    return Table.from_columns(
-        "no_error",
-        {
-            "halCount": [share.particles for share in shares],
-            "halMostWrong": text_of([share.most_wrong for share in shares], 4),
-            "halMetric": [share.measure for share in shares],
-            "halClassName": [share.class_name or "none" for share in shares],
-        },
-    )
+    columns: dict[str, Any] = {
+        "halCount": [share.particles for share in shares],
+        most: text_of([share.most_others for share in shares], 4),
+        "halMetric": [share.measure for share in shares],
+        "halClassName": [share.class_name or "none" for share in shares],
+    }
+    return [Table.from_columns(name, columns)] if shares else []
 
 
 def _left_out(left_out: dict[str, int]) -> Table:

@@ -63,6 +63,7 @@ def test_the_files_hold_the_numbers(tmp_path: Path) -> None:
         "summary",
         "per_class",
         "confusion",
+        "none_right",
         "worst_confusions",
         "left_out",
         "per_tomogram",

@@ -1,18 +1,22 @@
-"""Shares of 1: a resample of particles without an error has none either, so ask the rule of three.
+"""Shares of 1 and of 0: each resample of such particles is like them, so ask the rule of three.
 
 Their bootstrap interval has no width, however few particles there are.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from halcmd.assessment.metrics import Assessment
 
+Counts = NDArray[np.int64]
+
 
 @dataclass(frozen=True)
-class Faultless:
-    """A share of particles in which no error was seen.
+class Unanimous:
+    """A share of particles of which all are right, or none.
 
     Attributes
     ----------
@@ -29,8 +33,8 @@ class Faultless:
     particles: int
 
     @property
-    def most_wrong(self) -> float:
-        """Share that may still be wrong, with 95 % confidence, if particles are independent.
+    def most_others(self) -> float:
+        """Share that may be otherwise, with 95 % confidence, if particles are independent.
 
         References
         ----------
@@ -39,18 +43,27 @@ class Faultless:
         return min(3.0 / self.particles, 1.0)
 
 
-def faultless(found: Assessment) -> list[Faultless]:
+def all_right(found: Assessment) -> list[Unanimous]:
     """Accuracy, precisions and recalls of 1: that of all classes first, then of the fewest.
 
     F1 and means over classes are no shares of particles, so the rule does not hold for them.
     """
-    right, total = np.diag(found.confusion), int(found.confusion.sum())
+    return _where(found, lambda right, total: right == total)
+
+
+def none_right(found: Assessment) -> list[Unanimous]:
+    """Accuracy, precisions and recalls of 0, in the same order."""
+    return _where(found, lambda right, total: right == 0)
+
+
+def _where(found: Assessment, chosen: Callable[[Counts, Counts], Counts]) -> list[Unanimous]:
+    right, total = np.diag(found.confusion), found.confusion.sum()
     totals = {"precision": found.confusion.sum(axis=0), "recall": found.support}
     classes = [
-        Faultless(measure, found.classes[row], int(counts[row]))
+        Unanimous(measure, found.classes[row], int(counts[row]))
         for measure, counts in totals.items()
-        for row in np.flatnonzero((counts == right) & (counts > 0))
+        for row in np.flatnonzero(chosen(right, counts) & (counts > 0))
     ]
     classes.sort(key=lambda share: share.particles)
-    whole = [Faultless("accuracy", None, total)] if right.sum() == total else []
+    whole = [Unanimous("accuracy", None, int(total))] if chosen(right.sum(), total) else []
     return whole + classes

@@ -1,10 +1,10 @@
-"""Shares without an error: which they are, and how much may still be wrong."""
+"""Shares of 1 and of 0: which they are, and how much may still be otherwise."""
 
 import numpy as np
 import pytest
 
-from halcmd.assessment.faultless import Faultless, faultless
 from halcmd.assessment.metrics import Assessment, assess
+from halcmd.assessment.unanimous import Unanimous, all_right, none_right
 
 
 def assessed(true: list[int], predicted: list[int]) -> Assessment:
@@ -21,11 +21,11 @@ def assessed(true: list[int], predicted: list[int]) -> Assessment:
 
 def test_only_shares_of_particles_that_are_all_right_count() -> None:
     found = assessed([0, 0, 0, 1, 1], [0, 1, 1, 1, 1])
-    assert faultless(found) == [Faultless("precision", "a", 1), Faultless("recall", "b", 2)]
+    assert all_right(found) == [Unanimous("precision", "a", 1), Unanimous("recall", "b", 2)]
 
 
 def test_without_any_error_the_accuracy_comes_first_then_the_fewest() -> None:
-    shares = faultless(assessed([0] * 60 + [1] * 6, [0] * 60 + [1] * 6))
+    shares = all_right(assessed([0] * 60 + [1] * 6, [0] * 60 + [1] * 6))
     named = [(share.measure, share.class_name, share.particles) for share in shares]
     assert named == [
         ("accuracy", None, 66),
@@ -34,14 +34,22 @@ def test_without_any_error_the_accuracy_comes_first_then_the_fewest() -> None:
         ("precision", "a", 60),
         ("recall", "a", 60),
     ]
-    assert [share.most_wrong for share in shares[2:4]] == [0.5, pytest.approx(0.05)]
+    assert [share.most_others for share in shares[2:4]] == [0.5, pytest.approx(0.05)]
+
+
+def test_a_class_of_which_nothing_is_found_has_a_share_of_0() -> None:
+    found = assessed([0, 0, 0, 2], [0, 0, 1, 0])
+    assert none_right(found) == [Unanimous("precision", "b", 1), Unanimous("recall", "c", 1)]
 
 
 def test_a_class_that_is_absent_has_no_share() -> None:
-    assert faultless(assessed([0, 1], [1, 0])) == []
+    found = assessed([0, 1], [1, 0])
+    assert all_right(found) == []
+    assert none_right(found)[0] == Unanimous("accuracy", None, 2)
+    assert {share.class_name for share in none_right(found)} == {None, "a", "b"}
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 20, 100, 1000])
 def test_the_rule_of_three_covers_the_exact_limit(count: int) -> None:
     exact = 1 - 0.05 ** (1 / count)
-    assert exact <= Faultless("accuracy", None, count).most_wrong <= min(3 * exact, 1.0) + 0.05
+    assert exact <= Unanimous("accuracy", None, count).most_others <= min(3 * exact, 1.0) + 0.05
