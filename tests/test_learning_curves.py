@@ -125,6 +125,18 @@ def test_holms_rule_is_the_closed_test_of_bonferroni() -> None:
         assert holm(values.tolist()) == pytest.approx(closed)
 
 
+def test_strategies_that_tie_everywhere_do_not_differ() -> None:
+    means, p, gap = mean_ranks({name: [0.5, 0.5, 0.5] for name in "abc"})
+    assert (means, p) == ({"a": 2.0, "b": 2.0, "c": 2.0}, 1.0)
+    assert gap > 0
+
+
+def test_labels_to_an_unknown_target_are_unknown() -> None:
+    curve = np.array([0.5, 0.8])
+    assert np.isnan(labels_to_reach([10, 20], curve, float("nan")))
+    assert str(label_efficiency([10, 20], curve, curve, float("nan"))) == "\N{EN DASH}"
+
+
 def test_label_efficiency_is_a_bound_where_one_never_gets_there() -> None:
     labels = [10, 20, 30, 40]
     fast, slow = np.array([0.5, 0.8, 0.9, 0.95]), np.array([0.5, 0.6, 0.7, 0.8])

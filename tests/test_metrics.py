@@ -143,6 +143,20 @@ def test_a_mean_over_classes_is_resampled_with_all_of_them() -> None:
     assert found.mean_average_precision.high < 0.6
 
 
+def test_what_takes_long_says_how_far_it_is(monkeypatch, caplog) -> None:
+    monkeypatch.setattr(metrics, "_LONG", 0)
+    metrics.assess(
+        np.array([0, 1]),
+        np.array([0, 1]),
+        np.zeros(2, dtype=np.intp),
+        classes=("a", "b"),
+        probabilities=np.eye(2),
+        resamples=50,
+        rng=np.random.default_rng(0),
+    )
+    assert "50 of 50 resamples" in caplog.text
+
+
 def test_no_resamples_no_interval() -> None:
     rng = np.random.default_rng(0)
     found = metrics.intervals({"accuracy": metrics.accuracy}, BY_HAND[None], 0, rng)["accuracy"]

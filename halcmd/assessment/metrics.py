@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from halcmd.assessment.ranking import average_precisions
 from halcmd.assessment.resampling import Counts, Floats, drawn_matrices, drawn_particles, tails
 from halcmd.calibration import calibration_errors
+from halcmd.console import progress
 
 Metric = Callable[[Counts], Floats]
 
 LEAST_TOMOGRAMS = 5  # fewer cannot be resampled in a way that says anything
+_LONG = 2 * 10**8  # particles x classes x resamples: some ten seconds
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,8 @@ def assess(
     units = counts if is_enough else counts.sum(axis=0, keepdims=True)
     found = intervals(OVERALL | PER_CLASS, units, resamples, rng)
     draws = drawn_particles(tomogram if is_enough else None, len(true), resamples, rng)
+    if len(true) * n * resamples > _LONG:
+        draws = _shown(draws, resamples)
     precisions, mean, error = _of_probabilities(probabilities, true, predicted, draws)
     holding = (counts.sum(axis=2) > 0).sum(axis=0)
     is_in_few = is_enough & (holding > 0) & (holding < LEAST_TOMOGRAMS)
@@ -136,6 +140,14 @@ def assess(
         class_resampled_by=tuple(by.tolist()),
         resamples=resamples,
     )
+
+
+def _shown(draws: Iterator[NDArray[np.int64]], resamples: int) -> Iterator[NDArray[np.int64]]:
+    """The same, with a display of how many are done."""
+    with progress("intervals", resamples, "resamples") as advance:
+        for draw in draws:
+            yield draw
+            advance(len(draw))
 
 
 def _where(is_first: NDArray[np.bool_], first: Interval, second: Interval) -> Interval:

@@ -85,6 +85,8 @@ def band(values: Floats) -> tuple[Floats, Floats]:
 def labels_to_reach(labels: Sequence[float], values: Floats, target: float) -> float:
     """Labels at which a curve reaches the target; infinity where it never does (censored).
 
+    NaN where the target is not known.
+
     The curve is made monotonic first (isotonic regression), and is a straight line between points.
 
     Parameters
@@ -96,6 +98,8 @@ def labels_to_reach(labels: Sequence[float], values: Floats, target: float) -> f
     target : float
         In units of the values.
     """
+    if np.isnan(target):
+        return _NAN
     is_known = ~np.isnan(values)
     if not is_known.any():
         return float("inf")
@@ -159,7 +163,7 @@ def label_efficiency(
         In units of the values.
     """
     ours, theirs = (labels_to_reach(labels, curve, target) for curve in (values, reference))
-    if np.isinf(ours) and np.isinf(theirs):
+    if np.isnan(target) or (np.isinf(ours) and np.isinf(theirs)):
         return NOT_REACHED
     if np.isinf(theirs):
         return Efficiency(labels[-1] / ours, "least")
@@ -290,7 +294,8 @@ def mean_ranks(values: Mapping[str, Sequence[float]]) -> tuple[dict[str, float],
     count, blocks = table.shape
     if count < 3 or blocks < 2:
         return means, float("nan"), float("nan")
-    p = float(stats.friedmanchisquare(*table).pvalue)
+    is_tied = bool((ranks == ranks[0]).all())  # SciPy would divide by zero
+    p = 1.0 if is_tied else float(stats.friedmanchisquare(*table).pvalue)
     critical = stats.studentized_range.ppf(CONFIDENCE, count, np.inf) / np.sqrt(2)
     return means, p, float(critical * np.sqrt(count * (count + 1) / (6 * blocks)))
 

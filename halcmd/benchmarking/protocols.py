@@ -111,7 +111,7 @@ def counts_of(protocol: Protocol, *, particles: int, pool: int, classes: int) ->
     ----------
     protocol : Protocol
     particles : int
-        All, test ones included.
+        All, test ones included, before any stress: a share of them is as many in each seed.
     pool : int
         Without them.
     classes : int

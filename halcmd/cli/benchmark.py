@@ -197,6 +197,8 @@ def benchmark(
     )
     if initial is not None and (initial == 0 or (initial > 1 and initial % 1)):
         raise OptionError("--initial is a share below 1 or a whole number", found=f"{initial:g}")
+    if initial == 1:
+        raise OptionError("two labels are the least to begin with", found="--initial 1")
     if 0 < imbalance < 1:
         raise OptionError("--imbalance is 0, or at least 1", found=f"{imbalance:g}")
     changes = {
@@ -209,8 +211,15 @@ def benchmark(
         "semi_supervised": semi_supervised,
     }
     is_default = protocol.train == "default"
+    table = run.read(particles)
+    if test_fraction is not None and table.is_test.any():
+        raise OptionError(
+            "--test-fraction is for a table without test particles",
+            found=f"{table.is_test.sum():,} of {len(table):,} particles are test (halSplit)",
+            hint="leave it out, or set halSplit to pool in all rows",
+        )
     return step(
-        run.read(particles),
+        table,
         run.folder,
         truth=truth,
         protocol=protocol,

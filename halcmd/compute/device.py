@@ -98,6 +98,16 @@ def describe(device: torch.device) -> str:
     return str(device)
 
 
+def kinds(gpu: str) -> set[str]:
+    """What the devices are that ``--gpu`` names, such as ``cpu``, ``NVIDIA H100 80GB HBM3``."""
+    return {kind(describe(_device([name], Place()))) for name in each_device(gpu)}
+
+
+def kind(described: str) -> str:
+    """A described device without its number."""
+    return described.partition("(")[2].rstrip(")") or described
+
+
 def devices() -> list[str]:
     """Every device halcmd could use, described."""
     gpus = [torch.device("cuda", index) for index in range(torch.cuda.device_count())]

@@ -105,18 +105,23 @@ def panel(findings: Findings, measure: str, title: str) -> Panel:
 
 
 def _gist(findings: Findings, main: Mapping[str, tuple[Difference, float]]) -> str:
-    better = [name for name, (found, p) in main.items() if in_words(found, p) == "better"]
     full = findings.full(_MAIN)
-    said = (
-        f"better than random choice: {', '.join(better)}"
-        if better
-        else ("no strategy is shown to be better than random choice")
+    whole = (
+        "The trainings with all labels are not there."
+        if np.isnan(full)
+        else f"Full supervision has a {MEASURES[_MAIN]} of {full:.3f}."
     )
+    better = [name for name, (found, p) in main.items() if in_words(found, p) == "better"]
+    if better:
+        said = f"better than random choice: {', '.join(better)}"
+    elif RANDOM in findings.strategies:
+        said = "no strategy is shown to be better than random choice"
+    else:
+        said = "random choice is not there to compare with"
     return (
         f"{plural(len(findings.strategies), 'strategy', 'strategies')},"
         f" {plural(len(findings.seeds), 'seed')},"
-        f" {findings.labels[0]:,} to {findings.labels[-1]:,} labels; {said}."
-        f" Full supervision has a {MEASURES[_MAIN]} of {full:.3f}."
+        f" {findings.labels[0]:,} to {findings.labels[-1]:,} labels; {said}. {whole}"
     )
 
 
@@ -231,13 +236,15 @@ def _unbroken(found: Difference) -> str:
 
 
 def _labels(value: float) -> str:
+    if np.isnan(value):
+        return ""
     return _NEVER if np.isinf(value) else f"{np.ceil(round(value, 6)):,.0f}"
 
 
 def _penalties(findings: Findings) -> Floats:
     curves = findings.curves[_MAIN]
-    if RANDOM not in curves:
-        return np.zeros((len(curves), len(curves)))
-    mean = findings.mean(_MAIN, RANDOM)
-    points = compared_points(findings.labels, mean, float(mean[-1]))
+    points = [*range(len(findings.labels))]
+    if RANDOM in curves:
+        mean = findings.mean(_MAIN, RANDOM)
+        points = compared_points(findings.labels, mean, float(mean[-1]))
     return penalties(curves, points)

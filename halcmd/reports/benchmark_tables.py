@@ -64,8 +64,9 @@ def _summaries(findings: Findings) -> Iterator[Table]:
             "halAreaLog": text_of([each.log_area for each in found], 4),
         }
         for share, labels in zip(TARGETS, reach.T, strict=True):
-            texts = [f"{value:.0f}" for value in labels]  # inf = never
-            columns[f"halLabelsTo{100 * share:.0f}"] = texts
+            columns[f"halLabelsTo{100 * share:.0f}"] = [
+                f"{n:.0f}" for n in np.ceil(labels.round(6))
+            ]
         columns |= {
             "halLabelEfficiency": text_of([each.factor for each in saved], 3),
             "halLabelEfficiencyBound": [each.bound for each in saved],
@@ -74,7 +75,7 @@ def _summaries(findings: Findings) -> Iterator[Table]:
             "halDifferenceLow": text_of([each.low for each in pairs], 4),
             "halDifferenceHigh": text_of([each.high for each in pairs], 4),
             "halPairs": [str(each.pairs) for each in pairs],
-            "halPHolm": text_of([each.p for each in found], 5),
+            "halPHolm": [f"{each.p:.3g}" for each in found],
             "halInWords": [each.words or "none" for each in found],
         }
         yield Table.from_columns(f"summary_{measure}", columns)
@@ -82,11 +83,15 @@ def _summaries(findings: Findings) -> Iterator[Table]:
 
 def _overall(findings: Findings) -> Table:
     """A row per measure: full supervision, and whether the ranks of the strategies differ."""
+    measures = (*MEASURES, CALIBRATION)
     tests = [ranks_over_seeds(findings, measure)[1:] for measure in MEASURES]
+    tests.append((np.nan, np.nan))  # a small error is no merit to be ranked by
+    seeds = [np.isfinite(findings.ceiling[measure]).sum() for measure in measures]
     columns = {
-        "halMeasure": [*MEASURES],
-        "halFullSupervision": text_of([findings.full(measure) for measure in MEASURES], 4),
-        "halFriedmanP": text_of([p for p, _ in tests], 5),
+        "halMeasure": [*measures],
+        "halFullSupervision": text_of([findings.full(measure) for measure in measures], 4),
+        "halSeeds": [str(count) for count in seeds],
+        "halFriedmanP": [f"{p:.3g}" for p, _ in tests],
         "halNemenyiGap": text_of([gap for _, gap in tests], 3),
     }
     return Table.from_columns("overall", columns)

@@ -113,7 +113,8 @@ class Findings:
                 }
                 for name in self.strategies
             },
-            "full": {measure: _number(self.full(measure)) for measure in MEASURES},
+            "full": {measure: _number(self.full(measure)) for measure in _CURVED},
+            "full_seeds": int(np.isfinite(self.ceiling[next(iter(MEASURES))]).sum()),
             "friedman_p": {m: _number(ranks_over_seeds(self, m)[1]) for m in MEASURES},
             "nemenyi_gap": {m: _number(ranks_over_seeds(self, m)[2]) for m in MEASURES},
             "classes": self.by_class.summary(),
@@ -140,7 +141,8 @@ class Standing:
     final, area, log_area : float
         Of the mean curve: its last point; the area under it over labels and over their logarithm.
     reach : tuple of float
-        Labels to each of ``TARGETS``, shares of full supervision; infinity = never.
+        Labels to each of ``TARGETS``, shares of full supervision; infinity = never, NaN = full
+        supervision is not known.
     efficiency : Efficiency or None
         Against random choice, at 95 % of full supervision, over the seeds that both have.
     rank : float
@@ -184,7 +186,7 @@ class Standing:
             "mean_rank": _number(self.rank),
             "area_minus_random": _number(found.mean),
             "interval": [_number(found.low), _number(found.high)],
-            "p": _number(self.p),
+            "p": float(f"{self.p:.3g}") if np.isfinite(self.p) else None,
             "in_words": self.words,
         }
 

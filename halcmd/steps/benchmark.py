@@ -24,7 +24,7 @@ from halcmd.benchmarking.experiment import (
 from halcmd.benchmarking.protocols import Counts, Protocol, counts_of
 from halcmd.benchmarking.stress import Stress
 from halcmd.benchmarking.workers import Told, run_in_processes
-from halcmd.compute.device import each_device
+from halcmd.compute.device import each_device, kind, kinds
 from halcmd.console import log, planned, progress
 from halcmd.errors import HalcmdError, InputError, OptionError
 from halcmd.formats.files import append_line, write_text
@@ -117,6 +117,7 @@ def benchmark(
             found="other particles, protocol, training or stress",
             hint="the same options as before, --overwrite, or another --output folder",
         )
+    _say_devices(done, gpu)
     chains = _chains(experiment, done)
     total = sum(rounds_of(chain) - len(chain.done) or 1 for chain in chains)
     strategies = plural(len(protocol.strategies), "strategy", "strategies")
@@ -177,6 +178,18 @@ def _check(known: Particles, experiment: Experiment) -> Counts:
     return counts[0]
 
 
+def _say_devices(done: Mapping[Key, Any], gpu: str) -> None:
+    """Warn where results were made elsewhere: first trainings that are made again differ."""
+    here = kinds(gpu)
+    there = {kind(line["device"]) for line in done.values() if "device" in line} - here
+    if there:
+        log.warning(
+            f"results made on {', '.join(sorted(there))} are continued on"
+            f" {', '.join(sorted(here))}: the first classifier of a seed, which its strategies"
+            " share, is then not quite the same for all of them"
+        )
+
+
 def _check_training(known: Particles, training: Training) -> None:
     """Raise where the particles have no boxes, or network and first model do not fit them."""
     boxes = open_boxes(known)
@@ -192,7 +205,7 @@ def _check_seed(known: Particles, experiment: Experiment, seed: int) -> Counts:
     pool = far_from_test(table, np.flatnonzero(~table.is_test))
     counts = counts_of(
         experiment.protocol,
-        particles=len(table),
+        particles=len(known),
         pool=len(pool),
         classes=len(set(table.labels)),
     )

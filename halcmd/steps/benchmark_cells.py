@@ -78,7 +78,7 @@ def do(chain: Chain, tell: Tell) -> None:
     compute = Compute(use(chain.gpu, experiment.threads), "auto", chain.seed)
     answers = annotated(truth, table.ids, experiment.stress, seed=chain.seed)
     where = {"device": describe(compute.device)}
-    for number, facts in _loop(chain, table, truth, answers, compute):
+    for number, facts in _loop(chain, len(known), table, truth, answers, compute):
         if number not in chain.done:
             names = {"strategy": chain.strategy, "seed": chain.seed, "round": number}
             tell(names | facts | where)
@@ -93,21 +93,21 @@ def _place(chain: Chain, number: int) -> Path:
 
 
 def _loop(
-    chain: Chain, table: Particles, truth: Labels, answers: Labels, compute: Any
+    chain: Chain, known: int, table: Particles, truth: Labels, answers: Labels, compute: Any
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """The rounds of a chain and what is said of each; of the shared first one nothing."""
     pool = far_from_test(table, np.flatnonzero(~table.is_test))
     given, rounds = np.full(len(table), UNLABELLED, dtype=object), np.zeros(len(table), dtype=int)
     counts = counts_of(
         chain.experiment.protocol,
-        particles=len(table),
+        particles=known,
         pool=len(pool),
         classes=len(set(truth)),
     )
     asked = pool
     if chain.strategy != FULL:
         asked = first_labels(table.ids, truth, pool, counts, chain.seed)
-    is_single = chain.strategy in (START, FULL)
+    is_single, took = chain.strategy in (START, FULL), None
     for number in range(1 if is_single else chain.experiment.protocol.rounds + 1):
         given[asked], rounds[asked] = answers[asked], number
         labelled = table.with_columns(
@@ -121,8 +121,9 @@ def _loop(
             facts = {"labels": int((given != UNLABELLED).sum()), **assessed(scored, truth)}
             new = (rounds == number) & (given != UNLABELLED)
             facts["asked"] = dict(sorted(Counter(truth[new]).items()))
-            facts["seconds"] = {"train": seconds, "query": query_seconds}
+            facts["seconds"] = {"train": seconds, "query": took}  # of the query that asked for it
             yield number, facts
+        took = query_seconds
 
 
 def _trained(labelled: Particles, place: Path, chain: Chain, compute: Any) -> float | None:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from halcmd.benchmarking.experiment import (
     Experiment,
@@ -24,6 +25,7 @@ from halcmd.benchmarking.experiment import (
 )
 from halcmd.benchmarking.protocols import PROTOCOLS, Protocol, counts_of, scaled, with_strategies
 from halcmd.benchmarking.stress import Stress, annotated, stressed
+from halcmd.cli.app import app
 from halcmd.errors import HalcmdError, InputError, OptionError
 from halcmd.formats.model import ModelInfo, write_model
 from halcmd.formats.mrc_writing import write_stack
@@ -369,6 +371,40 @@ def test_what_is_done_is_reported_again_without_any_training(tmp_path, job, monk
         assert (again / name).read_bytes() == (folder / name).read_bytes()
 
 
+def test_a_query_has_its_seconds_beside_the_labels_it_asked_for(job) -> None:
+    lines = [json.loads(line) for line in (job[0] / "results.jsonl").read_text().splitlines()]
+    for line in lines:
+        assert (line["seconds"]["query"] is None) == (line["strategy"] in ("start", "full"))
+
+
+def test_results_of_another_device_are_told(tmp_path, job, monkeypatch, caplog) -> None:
+    monkeypatch.setattr(step, "run_in_processes", lambda *_, **__: [])
+    again = tmp_path / "job"
+    again.mkdir()
+    lines = [json.loads(line) for line in (job[0] / "results.jsonl").read_text().splitlines()]
+    lines[0]["device"] = "cuda:3 (NVIDIA H100 80GB HBM3)"
+    (again / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    run(again, job[1], resume=True, gpu="cpu")
+    assert "results made on NVIDIA H100 80GB HBM3 are continued on cpu" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("--test-fraction 0.5", "12 of 48 particles are test"),
+        ("--initial 1", "two labels are the least"),
+    ],
+)
+def test_options_that_could_not_be_heeded_are_refused(tmp_path, words, says) -> None:
+    table = particles(tmp_path)
+    in_test = ["test" if row % 4 == 0 else "pool" for row in range(len(table))]
+    write_particles(tmp_path / "in.star", table.with_columns({"halSplit": in_test}))
+    options = ["benchmark", "--i", str(tmp_path / "in.star"), "--o", str(tmp_path / "job")]
+    done = CliRunner().invoke(app, [*options, *words.split()])
+    assert done.exit_code != 0
+    assert says in done.output
+
+
 def test_classes_must_be_known(tmp_path) -> None:
     table = particles(tmp_path)
     with pytest.raises(InputError, match="known class"):
@@ -407,6 +443,17 @@ def test_a_class_that_the_pool_lacks_is_told(tmp_path, caplog) -> None:
     experiment = Experiment(Path(), SMALL, TRAINING, Stress(), "cpu", 1, 0)
     step._check_seed(table, experiment, 0)
     assert "seed 0: no particle of the pool is of the class lone" in caplog.text
+
+
+def test_a_share_of_first_labels_is_as_many_in_each_seed_whatever_the_imbalance(tmp_path) -> None:
+    """Which class is rare changes with the seed, and so does the size of an uneven pool."""
+    table = particles(tmp_path, 240, classes=("a", "b", "c"))
+    table = table.take(np.flatnonzero((table.labels != "c") | (np.arange(240) % 4 == 2)))
+    protocol = replace(SMALL, initial=0.05, per_class=False)
+    experiment = Experiment(Path(), protocol, TRAINING, Stress(imbalance=10.0), "cpu", 1, 0)
+    assert len({len(seeded(table, experiment.stress, seed)) for seed in range(4)}) > 1
+    counts = {step._check_seed(table, experiment, seed).initial for seed in range(4)}
+    assert counts == {round(0.05 * len(table))}
 
 
 def test_imbalance_changes_the_pool_alone(tmp_path) -> None:

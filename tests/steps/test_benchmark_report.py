@@ -5,6 +5,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -120,6 +121,40 @@ def test_the_star_file_has_every_number_of_the_page(tmp_path, findings) -> None:
     summary = json.loads(json.dumps(findings.summary()))["standings"]["accuracy"]["hal"]
     assert summary["in_words"] == "better"
     assert summary["labels_to"]["0.99"] is None
+
+
+def test_labels_to_reach_are_rounded_up_alike_on_the_page_and_in_the_star_file(
+    tmp_path, findings
+) -> None:
+    write_benchmark_report(tmp_path, findings, setup={}, seed=0)
+    page = (tmp_path / "report.html").read_text()
+    row = table(read_star(tmp_path / "curves.star"), "summary_accuracy")["hal"]
+    assert standings(findings, "accuracy")[1].reach[0] == pytest.approx(26.4, abs=0.1)
+    assert row["halLabelsTo90"] == "27"
+    assert re.search(r"<td[^>]*>\s*27\s*</td>", page)
+    assert not re.search(r"<td[^>]*>\s*26\s*</td>", page)
+
+
+def test_what_was_not_run_is_not_called_never(tmp_path) -> None:
+    lines = [line("start", seed, 0, 10, 0.6) for seed in SEEDS]
+    lines += [line("hal", seed, 1, 20, 0.9) for seed in SEEDS]
+    found = findings_of(lines)
+    assert all(np.isnan(standings(found, "accuracy")[0].reach))
+    write_benchmark_report(tmp_path, found, setup={}, seed=0)
+    page = (tmp_path / "report.html").read_text()
+    assert "random choice is not there to compare with" in page
+    assert "The trainings with all labels are not there." in page
+    row = table(read_star(tmp_path / "curves.star"), "summary_accuracy")["hal"]
+    assert row["halLabelsTo95"] == "nan"
+
+
+def test_full_supervision_has_its_calibration_error_and_seeds_in_the_files(
+    tmp_path, findings
+) -> None:
+    write_benchmark_report(tmp_path, findings, setup={}, seed=0)
+    overall = table(read_star(tmp_path / "curves.star"), "overall")
+    assert (overall["ece"]["halFullSupervision"], overall["ece"]["halSeeds"]) == ("0.1000", "10")
+    assert (findings.summary()["full"]["ece"], findings.summary()["full_seeds"]) == (0.1, 10)
 
 
 def test_classes_and_seconds_of_lines_made_by_hand(tmp_path) -> None:
