@@ -195,7 +195,7 @@ def scene(given: argparse.Namespace, pool: str) -> list[str]:
     of = POOLS[pool]
     words = ["--per-class", str(24 if given.small else of["per-class"])]
     words += ["--junk", str(of["junk"]), "--test-fraction", f"{80 / of['per-class']:.4f}"]
-    words += ["--seed", str(of["seed"])]
+    words += ["--seed", str(of["seed"])] if of["seed"] else []
     size = ["--box", "16", "--angpix", "20"] if given.small else ["--box", "24", "--angpix", "15"]
     return [*words, "--snr", "0.1", *size]
 
@@ -305,7 +305,9 @@ def against_random(found: Difference | None, words: str) -> str:
 
 def reached(findings: Findings, measure: str, name: str, share: float) -> str:
     """Labels to a share of full supervision, with a 95 % bootstrap interval over the seeds."""
-    whole = findings.whole(measure, name)
+    whole = findings.whole(measure, name) & np.isfinite(findings.ceiling[measure])
+    if whole.sum() < LEAST_SEEDS:
+        return ""
     curves, full = findings.curves[measure][name][whole], findings.ceiling[measure][whole]
     rng = np.random.default_rng(0)
     drawn = [np.arange(len(curves)), *rng.integers(0, len(curves), (500, len(curves)))]
@@ -328,7 +330,7 @@ def missed(lines: list[Line]) -> Iterator[str]:
     for name in dict.fromkeys(line["strategy"] for line in ends):
         mine = [line for line in ends if line["strategy"] == name]
         found = [
-            f"{k} (seed {at['seed']})" for at in mine for k, v in at["recall"].items() if not v
+            f"{k} (seed {at['seed']})" for at in mine for k, v in at["recall"].items() if v == 0
         ]
         if found:
             yield f"{name} {len(found)} in {len(mine)} seeds: {', '.join(found)}"

@@ -125,24 +125,6 @@ def test_per_class_intervals_are_those_of_numpy_percentile() -> None:
     np.testing.assert_allclose(found.value, [40 / 45, 20 / 26, 0.5])
 
 
-def test_a_mean_over_classes_is_resampled_with_all_of_them() -> None:
-    """30 particles that are right and one of another class that is not: 0.5, never 1.0."""
-    true, predicted = np.array([0] * 30 + [1]), np.zeros(31, dtype=np.intp)
-    found = metrics.assess(
-        true,
-        predicted,
-        np.zeros(31, dtype=np.intp),
-        classes=("a", "b"),
-        probabilities=np.column_stack([np.linspace(0.6, 1.0, 31), np.linspace(0.4, 0.0, 31)]),
-        resamples=500,
-        rng=np.random.default_rng(0),
-    )
-    balanced = found.overall["balanced_accuracy"]
-    assert (balanced.value, balanced.low, balanced.high) == (0.5, 0.5, 0.5)
-    assert found.overall["macro_f1"].high < 0.5
-    assert found.mean_average_precision.high < 0.6
-
-
 def test_what_takes_long_says_how_far_it_is(monkeypatch, caplog) -> None:
     monkeypatch.setattr(metrics, "_LONG", 0)
     metrics.assess(

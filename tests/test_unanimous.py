@@ -42,6 +42,20 @@ def test_a_class_of_which_nothing_is_found_has_a_share_of_0() -> None:
     assert none_right(found) == [Unanimous("precision", "b", 1), Unanimous("recall", "c", 1)]
 
 
+def test_a_class_that_the_model_does_not_know_cannot_be_right() -> None:
+    known = np.array([[0.9, 0.1, np.nan]] * 3)
+    found = assess(
+        np.array([0, 1, 2]),
+        np.array([0, 0, 0]),
+        np.zeros(3, dtype=np.intp),
+        classes=("a", "b", "c"),
+        probabilities=known,
+        resamples=0,
+        rng=np.random.default_rng(0),
+    )
+    assert none_right(found) == [Unanimous("recall", "b", 1)]
+
+
 def test_a_class_that_is_absent_has_no_share() -> None:
     found = assessed([0, 1], [1, 0])
     assert all_right(found) == []

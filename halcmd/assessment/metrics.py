@@ -210,7 +210,6 @@ OVERALL: dict[str, Metric] = {
     "macro_f1": macro_f1,
 }
 PER_CLASS: dict[str, Metric] = {"precision": precision, "recall": recall, "f1": f1}
-_MEAN_OF: dict[Metric, Metric] = {balanced_accuracy: recall, macro_f1: f1}
 
 
 def intervals(
@@ -237,25 +236,14 @@ def intervals(
     Notes
     -----
     Drawing n particles with replacement and counting is drawing the counts from a multinomial with
-    the observed shares, so no particle is ever touched. A mean over classes is taken in those
-    resamples alone that have them all: in others it would be the mean of something else.
+    the observed shares, so no particle is ever touched. A mean over classes is over those that a
+    resample has: to keep only resamples with all of them makes intervals still narrower.
     """
     total = units.sum(axis=0)
     drawn = drawn_matrices(units, resamples, rng)
-    found = {}
-    for name, metric in metrics.items():
-        each = _MEAN_OF.get(metric)
-        kept = drawn if each is None else drawn[_has_all(each(drawn), each(total))]
-        found[name] = Interval(metric(total), *tails(metric(kept)))
-    return found
-
-
-def _has_all(resampled: Floats, whole: Floats) -> NDArray[np.bool_]:
-    """Whether resamples have a value for each class that has one, shape (n_resamples,).
-
-    ``resampled`` has shape (n_resamples, n_classes), ``whole`` (n_classes,).
-    """
-    return np.asarray(~np.isnan(resampled[:, ~np.isnan(whole)]).any(axis=1))
+    return {
+        name: Interval(metric(total), *tails(metric(drawn))) for name, metric in metrics.items()
+    }
 
 
 def kappa(counts: Counts) -> Floats:
@@ -291,8 +279,7 @@ def _of_probabilities(
 
     whole = measured(np.ones((1, len(true)), dtype=np.int64))
     parts = [[values[:0] for values in whole], *map(measured, draws)]
-    resampled = [np.concatenate(part) for part in zip(*parts, strict=True)]
-    resampled[1] = resampled[1][_has_all(resampled[0], whole[0][0])]
+    resampled = (np.concatenate(part) for part in zip(*parts, strict=True))
     precisions, mean, error = (
         Interval(value[0], *tails(values)) for value, values in zip(whole, resampled, strict=True)
     )

@@ -52,8 +52,15 @@ def all_right(found: Assessment) -> list[Unanimous]:
 
 
 def none_right(found: Assessment) -> list[Unanimous]:
-    """Accuracy, precisions and recalls of 0, in the same order."""
-    return _where(found, lambda right, total: right == 0)
+    """Accuracy, precisions and recalls of 0, in the same order.
+
+    Not of a class that the model does not know, of which none can be right.
+    """
+    is_blank = np.isnan(found.average_precision.value)
+    unknown = is_blank & (found.support > 0) & ~is_blank.all()
+    names = {found.classes[row] for row in np.flatnonzero(unknown)}
+    shares = _where(found, lambda right, total: right == 0)
+    return [share for share in shares if share.class_name not in names]
 
 
 def _where(found: Assessment, chosen: Callable[[Counts, Counts], Counts]) -> list[Unanimous]:

@@ -193,7 +193,6 @@ def benchmark(
         protocol,
         rounds=rounds or protocol.rounds,
         seeds=seeds or protocol.seeds,
-        test_fraction=test_fraction or protocol.test_fraction,
     )
     if initial is not None and (initial == 0 or (initial > 1 and initial % 1)):
         raise OptionError("--initial is a share below 1 or a whole number", found=f"{initial:g}")
@@ -211,20 +210,14 @@ def benchmark(
         "semi_supervised": semi_supervised,
     }
     is_default = protocol.train == "default"
-    table = run.read(particles)
-    if test_fraction is not None and table.is_test.any():
-        raise OptionError(
-            "--test-fraction is for a table without test particles",
-            found=f"{table.is_test.sum():,} of {len(table):,} particles are test (halSplit)",
-            hint="leave it out, or set halSplit to pool in all rows",
-        )
     return step(
-        table,
+        run.read(particles),
         run.folder,
         truth=truth,
         protocol=protocol,
         training=Training(protocol.train, changes, 0.0 if is_default else None, init_model),
         stress=Stress(imbalance, junk, duplicates, label_noise),
+        test_fraction=test_fraction,
         gpu=run.gpu,
         threads=max(run.cpu_threads // workers, 1),
         workers=workers,

@@ -105,7 +105,7 @@ def kinds(gpu: str) -> set[str]:
 
 def kind(described: str) -> str:
     """A described device without its number."""
-    return described.partition("(")[2].rstrip(")") or described
+    return described.partition("(")[2].removesuffix(")") or described
 
 
 def devices() -> list[str]:

@@ -160,9 +160,9 @@ def _listing(findings: Findings, measure: str) -> Listing:
         [
             each.strategy,
             str(each.seeds),
-            f"{each.final:.3f}",
-            f"{each.area:.3f}",
-            f"{each.log_area:.3f}",
+            _share(each.final),
+            _share(each.area),
+            _share(each.log_area),
             *(_labels(value) for value in each.reach),
             "" if each.efficiency is None else str(each.efficiency),
             _NEVER if np.isnan(each.rank) else f"{each.rank:.2f}",
@@ -172,7 +172,7 @@ def _listing(findings: Findings, measure: str) -> Listing:
         for each in standings(findings, measure)
     ]
     seeds = int(np.isfinite(findings.ceiling[measure]).sum())
-    full = [_ALL, str(seeds), f"{findings.full(measure):.3f}"]
+    full = [_ALL, str(seeds), _share(findings.full(measure))]
     rows.append([*full, *[""] * (len(columns) - len(full))])
     title = MEASURES[measure]
     return Listing(title[0].upper() + title[1:], columns, rows)
@@ -224,7 +224,13 @@ def _texts(values: Iterable[float], form: str) -> list[str]:
     return [_NEVER if np.isnan(value) else f"{value:{form}}" for value in values]
 
 
+def _share(value: float) -> str:
+    return "" if np.isnan(value) else f"{value:.3f}"
+
+
 def _with_interval(found: Difference) -> str:
+    if np.isnan(found.mean):
+        return ""
     if np.isnan(found.low):  # of too few seeds
         return f"{found.mean:+.3f}"
     return f"{found.mean:+.3f} ({found.low:+.3f} to {found.high:+.3f})"

@@ -115,7 +115,7 @@ class Findings:
             },
             "full": {measure: _number(self.full(measure)) for measure in _CURVED},
             "full_seeds": int(np.isfinite(self.ceiling[next(iter(MEASURES))]).sum()),
-            "friedman_p": {m: _number(ranks_over_seeds(self, m)[1]) for m in MEASURES},
+            "friedman_p": {m: _probability(ranks_over_seeds(self, m)[1]) for m in MEASURES},
             "nemenyi_gap": {m: _number(ranks_over_seeds(self, m)[2]) for m in MEASURES},
             "classes": self.by_class.summary(),
             "seconds": {
@@ -141,8 +141,8 @@ class Standing:
     final, area, log_area : float
         Of the mean curve: its last point; the area under it over labels and over their logarithm.
     reach : tuple of float
-        Labels to each of ``TARGETS``, shares of full supervision; infinity = never, NaN = full
-        supervision is not known.
+        Labels to each of ``TARGETS``, shares of full supervision; infinity = never, NaN = what
+        tells it was not run.
     efficiency : Efficiency or None
         Against random choice, at 95 % of full supervision, over the seeds that both have.
     rank : float
@@ -186,7 +186,7 @@ class Standing:
             "mean_rank": _number(self.rank),
             "area_minus_random": _number(found.mean),
             "interval": [_number(found.low), _number(found.high)],
-            "p": float(f"{self.p:.3g}") if np.isfinite(self.p) else None,
+            "p": _probability(self.p),
             "in_words": self.words,
         }
 
@@ -263,7 +263,7 @@ def standings(findings: Findings, measure: str) -> list[Standing]:
                 final=float(mean[-1]),
                 area=float(area(labels, mean)),
                 log_area=float(area(labels, mean, log=True)),
-                reach=tuple(labels_to_reach(labels, mean, share * full) for share in TARGETS),
+                reach=tuple(_reach(labels, mean, share * full) for share in TARGETS),
                 efficiency=_efficiency(findings, measure, name),
                 rank=ranks[name],
                 difference=pair,
@@ -271,6 +271,12 @@ def standings(findings: Findings, measure: str) -> list[Standing]:
             )
         )
     return found
+
+
+def _reach(labels: Sequence[int], mean: Floats, target: float) -> float:
+    """Labels to the target; NaN where the curve may yet get there."""
+    found = labels_to_reach(labels, mean, target)
+    return float("nan") if np.isinf(found) and np.isnan(mean).any() else found
 
 
 def _efficiency(findings: Findings, measure: str, name: str) -> Efficiency | None:
@@ -330,6 +336,10 @@ def _mean(values: Sequence[float]) -> float:
 
 def _random_first(name: str) -> tuple[bool, str]:
     return name != RANDOM, name
+
+
+def _probability(p: float) -> float | None:
+    return float(f"{p:.3g}") if np.isfinite(p) else None
 
 
 def _number(value: float) -> float | None:

@@ -64,6 +64,7 @@ def benchmark(
     protocol: Protocol,
     training: Training,
     stress: Stress,
+    test_fraction: float | None = None,
     gpu: str = "cpu",
     threads: int = 1,
     workers: int = 1,
@@ -87,6 +88,8 @@ def benchmark(
         Table with halParticleId and halLabel.
     protocol, training, stress
         What is done.
+    test_fraction : float, optional
+        Instead of the protocol's, for particles that have no test ones.
     gpu : str
         As ``--gpu``; the processes take turns on several.
     threads : int
@@ -106,6 +109,14 @@ def benchmark(
         Some cells failed; all others are done.
     """
     known = _known(particles, truth)
+    if test_fraction is not None:
+        if known.is_test.any():
+            raise OptionError(
+                "--test-fraction is for a table without test particles",
+                found=f"{known.is_test.sum():,} of {len(known):,} particles are test (halSplit)",
+                hint="leave it out, or set halSplit to pool in all rows",
+            )
+        protocol = replace(protocol, test_fraction=test_fraction)
     experiment = Experiment(folder, protocol, training, stress, gpu, threads, seed)
     counts = _check(known, experiment)
     name = fingerprint(known, experiment)
@@ -117,8 +128,9 @@ def benchmark(
             found="other particles, protocol, training or stress",
             hint="the same options as before, --overwrite, or another --output folder",
         )
-    _say_devices(done, gpu)
     chains = _chains(experiment, done)
+    if chains:
+        _say_devices(done, gpu)
     total = sum(rounds_of(chain) - len(chain.done) or 1 for chain in chains)
     strategies = plural(len(protocol.strategies), "strategy", "strategies")
     labels = ", ".join(f"{n:,}" for n in counts.labels(protocol.rounds))
@@ -180,11 +192,11 @@ def _check(known: Particles, experiment: Experiment) -> Counts:
 
 def _say_devices(done: Mapping[Key, Any], gpu: str) -> None:
     """Warn where results were made elsewhere: first trainings that are made again differ."""
-    here = kinds(gpu)
-    there = {kind(line["device"]) for line in done.values() if "device" in line} - here
-    if there:
+    there = {kind(line["device"]) for line in done.values() if "device" in line}
+    here = kinds(gpu) if there else set()
+    if there - here:
         log.warning(
-            f"results made on {', '.join(sorted(there))} are continued on"
+            f"results made on {', '.join(sorted(there - here))} are continued on"
             f" {', '.join(sorted(here))}: the first classifier of a seed, which its strategies"
             " share, is then not quite the same for all of them"
         )

@@ -383,9 +383,11 @@ def test_results_of_another_device_are_told(tmp_path, job, monkeypatch, caplog) 
     again.mkdir()
     lines = [json.loads(line) for line in (job[0] / "results.jsonl").read_text().splitlines()]
     lines[0]["device"] = "cuda:3 (NVIDIA H100 80GB HBM3)"
-    (again / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    run(again, job[1], resume=True, gpu="cpu")
-    assert "results made on NVIDIA H100 80GB HBM3 are continued on cpu" in caplog.text
+    told = "results made on NVIDIA H100 80GB HBM3 are continued on cpu"
+    for there, is_told in ((lines, False), (lines[:-1], True)):
+        (again / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in there))
+        run(again, job[1], resume=True, gpu="cpu")
+        assert (told in caplog.text) == is_told
 
 
 @pytest.mark.parametrize(

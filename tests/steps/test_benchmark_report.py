@@ -144,8 +144,20 @@ def test_what_was_not_run_is_not_called_never(tmp_path) -> None:
     page = (tmp_path / "report.html").read_text()
     assert "random choice is not there to compare with" in page
     assert "The trainings with all labels are not there." in page
+    assert not re.search(r">\s*[+-]?nan\s*<", page)
     row = table(read_star(tmp_path / "curves.star"), "summary_accuracy")["hal"]
     assert row["halLabelsTo95"] == "nan"
+
+
+def test_a_curve_that_is_not_at_its_end_may_yet_get_there() -> None:
+    lines = [line("start", seed, 0, 10, 0.6) for seed in SEEDS]
+    lines += [line("full", seed, 0, 90, 1.0) for seed in SEEDS]
+    lines += [line("random", seed, n, LABELS[n], 0.7) for seed in SEEDS for n in (1, 2, 3)]
+    lines += [line("hal", seed, 1, 20, 0.92) for seed in SEEDS]
+    random, hal = standings(findings_of(lines), "accuracy")
+    assert np.isinf(random.reach[0])
+    assert hal.reach[0] < 20
+    assert np.isnan(hal.reach[1])
 
 
 def test_full_supervision_has_its_calibration_error_and_seeds_in_the_files(

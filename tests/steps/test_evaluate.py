@@ -192,6 +192,25 @@ def test_one_particle_without_an_error_is_no_proof(
     assert table.column("halMostWrong") == ["1.0000", "1.0000"]
 
 
+def test_one_particle_that_is_not_found_is_no_proof_either(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    particles = scored(["apo"] * 4 + ["ribo"], ["apo"] * 5)
+    result = evaluate(particles, tmp_path)
+    share = {"measure": "recall", "class": "ribo", "particles": 1, "most_right": 1.0}
+    assert result.summary()["none_right"] == [share]
+    said = (
+        "up to 3 of n may still be right, whatever the interval says: recall of ribo"
+        " (up to 100.0% of 1); this holds for accuracy, precision and recall alone"
+    )
+    assert f"none right: {said}" in caplog.text
+    assert said in (tmp_path / "report.html").read_text()
+    table = read_star(tmp_path / "evaluation.star").table("none_right")
+    assert table is not None
+    assert table.column("halClassName") == ["ribo"]
+    assert table.column("halMostRight") == ["1.0000"]
+
+
 def test_many_classes_without_an_error_are_counted_in_the_log(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
