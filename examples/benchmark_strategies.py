@@ -14,7 +14,7 @@ groups, of ten seeds where nothing else is said:
 
 leaders     random, hal, margin, badge
 explore     hal with other shares of the query left to the discriminator
-settings    hal with other weights, norms and subsets (picks2)
+settings    random, hal, and hal with other weights, norms and subsets, three rounds (picks2)
 n64         random and hal, asking three times for 64 (picks2)
 further     random choice with 256 and 304 labels (picks2)
 others      every other strategy of the paper, dal, tcm, typiclust, power-margin (balanced, picks):
@@ -100,11 +100,18 @@ class Group:
 
 OTHERS = ("entropy", "coreset", "typiclust", "tcm", "power-margin", "dal")
 OTHERS += ("bald", "ee-bmal", "vaal", "bgal")  # take minutes: last
-SETTINGS = ("hal:lambda=4", "hal:lambda=0.25", "hal:subsets=2", "hal:entropy-norm=rank")
+SETTINGS = (
+    "random",
+    "hal",
+    "hal:lambda=4",
+    "hal:lambda=0.25",
+    "hal:subsets=2",
+    "hal:entropy-norm=rank",
+)
 GROUPS = {
     "leaders": Group(("random", "hal", "margin", "badge"), 10),
     "explore": Group(("hal:explore=0", "hal:explore=0.25"), 10),
-    "settings": Group(SETTINGS, 10, pools=("picks2",)),
+    "settings": Group(SETTINGS, 10, "settings", rounds=3, pools=("picks2",)),
     "n64": Group(("random", "hal"), 10, "n64", n=64, rounds=3, pools=("picks2",)),
     "further": Group(("random",), 10, "further", initial=256, n=48, rounds=1, pools=("picks2",)),
     "others": Group(OTHERS, 2, pools=("balanced", "picks")),
