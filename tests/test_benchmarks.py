@@ -132,7 +132,7 @@ def test_the_tables_and_the_picture_of_the_docs_are_those_of_the_results(tmp_pat
     rows = [line for line in strategies.splitlines() if line.startswith("| ")]
     assert len(rows) > 40
     assert [row for row in rows if row not in said] == []
-    lost = "missed to the end: margin 1 in 10 seeds: class_3j9i (seed 16); random 1 in 10 seeds"
+    lost = "margin 1 in 10 seeds: class_3j9i (seed 16); random 1 in 10 seeds"
     assert lost in said
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
 
