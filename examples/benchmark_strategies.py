@@ -42,7 +42,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halcmd.benchmarking.experiment import read_results
-from halcmd.benchmarking.learning_curves import Difference, area, difference, holm, labels_to_reach
+from halcmd.benchmarking.learning_curves import (
+    Difference,
+    area,
+    difference,
+    holm,
+    labels_to_reach,
+    whole_labels,
+)
 from halcmd.formats.curve_plots import plot_curves
 from halcmd.reports.benchmark import panel
 from halcmd.reports.findings import MEASURES as TITLES
@@ -325,7 +332,7 @@ def reached(findings: Findings, measure: str, name: str, share: float) -> str:
     low, high = np.percentile(found[1:], [2.5, 97.5], method="inverted_cdf")
     last = f"> {findings.labels[-1]}"
     value, start, end = (
-        f"{np.ceil(each):.0f}" if np.isfinite(each) else last for each in (found[0], low, high)
+        f"{whole_labels(each):.0f}" if np.isfinite(each) else last for each in (found[0], low, high)
     )
     return value if start == end else f"{value} ({start} to {end})"
 

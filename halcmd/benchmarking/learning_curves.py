@@ -115,6 +115,11 @@ def labels_to_reach(labels: Sequence[float], values: Floats, target: float) -> f
     return float(at[first - 1] + share * (at[first] - at[first - 1]))
 
 
+def whole_labels(labels: float) -> float:
+    """Labels to reach a target, rounded up; infinity and NaN stay."""
+    return float(np.ceil(round(float(labels), 6)))
+
+
 @dataclass(frozen=True)
 class Efficiency:
     """How many times as many labels the reference needs.

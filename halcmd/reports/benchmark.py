@@ -15,6 +15,7 @@ from halcmd.benchmarking.learning_curves import (
     compared_points,
     in_words,
     penalties,
+    whole_labels,
 )
 from halcmd.console import log
 from halcmd.formats.curve_plots import Panel, plot_curves, plot_penalties
@@ -244,7 +245,7 @@ def _unbroken(found: Difference) -> str:
 def _labels(value: float) -> str:
     if np.isnan(value):
         return ""
-    return _NEVER if np.isinf(value) else f"{np.ceil(round(value, 6)):,.0f}"
+    return _NEVER if np.isinf(value) else f"{whole_labels(value):,.0f}"
 
 
 def _penalties(findings: Findings) -> Floats:

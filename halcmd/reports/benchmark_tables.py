@@ -5,7 +5,12 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from halcmd.benchmarking.learning_curves import NO_PAIRS, NOT_REACHED, mean_and_sd
+from halcmd.benchmarking.learning_curves import (
+    NO_PAIRS,
+    NOT_REACHED,
+    mean_and_sd,
+    whole_labels,
+)
 from halcmd.formats.star import Star, Table, text_of
 from halcmd.reports.findings import (
     CALIBRATION,
@@ -64,9 +69,7 @@ def _summaries(findings: Findings) -> Iterator[Table]:
             "halAreaLog": text_of([each.log_area for each in found], 4),
         }
         for share, labels in zip(TARGETS, reach.T, strict=True):
-            columns[f"halLabelsTo{100 * share:.0f}"] = [
-                f"{n:.0f}" for n in np.ceil(labels.round(6))
-            ]
+            columns[f"halLabelsTo{100 * share:.0f}"] = [f"{whole_labels(n):.0f}" for n in labels]
         columns |= {
             "halLabelEfficiency": text_of([each.factor for each in saved], 3),
             "halLabelEfficiencyBound": [each.bound for each in saved],
