@@ -23,7 +23,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,18 +34,36 @@ from typer.testing import CliRunner
 from halcmd.cli.app import app
 from halcmd.formats.star import read_star
 from halcmd.tables import read_particles, write_particles
+from halcmd.training.recipes import recipe
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A way to train: what its row is called, options of train, and of pretrain if it starts so."""
+    """A way to train.
+
+    Attributes
+    ----------
+    title : str
+        What its row is called.
+    train : tuple of str
+        Options of ``halcmd train``.
+    pretrain : tuple of str or None
+        Options of ``halcmd pretrain`` where it starts so.
+    goes_on : bool
+        It starts from the model of the next smaller share of labels.
+    steps : float
+        Of the recipe's, how many; where it goes on, the first model has them all.
+    """
 
     title: str
     train: tuple[str, ...] = ()
     pretrain: tuple[str, ...] | None = None
+    goes_on: bool = False
+    steps: float = 1.0
 
 
 SEMI = ("--semi-supervised",)
+ALONE = ("--no-semi-supervised",)
 VARIANTS = {
     "paper": Variant(
         "hal2021, no augmentation (the paper's way), 60 epochs",
@@ -53,21 +71,23 @@ VARIANTS = {
     ),
     "hal2021": Variant(
         "hal2021, recipe, 60 epochs",
-        ("--network", "hal2021", "--no-semi-supervised", "--epochs", "60"),
+        ("--network", "hal2021", *ALONE, "--epochs", "60"),
     ),
-    "short": Variant(
-        "compact, recipe, steps as hal2021", ("--no-semi-supervised", "--epochs", "60")
-    ),
-    "none": Variant(
-        "compact, recipe without augmentation", ("--no-semi-supervised", "--augment", "none")
-    ),
-    "flips": Variant(
-        "compact, recipe without rotations", ("--no-semi-supervised", "--augment", "flips")
-    ),
-    "compact": Variant("compact, recipe", ("--no-semi-supervised",)),
+    "short": Variant("compact, recipe, steps as hal2021", (*ALONE, "--epochs", "60")),
+    "none": Variant("compact, recipe without augmentation", (*ALONE, "--augment", "none")),
+    "flips": Variant("compact, recipe without rotations", (*ALONE, "--augment", "flips")),
+    "compact": Variant("compact, recipe", ALONE),
     "semi": Variant("compact, recipe + semi-supervised", SEMI),
-    "pretrain": Variant("compact, recipe + pretrain", ("--no-semi-supervised",), ()),
+    "pretrain": Variant("compact, recipe + pretrain", ALONE, ()),
     "both": Variant("compact, recipe + pretrain + semi-supervised", SEMI, ()),
+    "on": Variant("compact, recipe, from the model of fewer labels", ALONE, goes_on=True),
+    "half": Variant("compact, recipe, half of the steps", ALONE, steps=0.5),
+    "on_half": Variant(
+        "compact, recipe, from the model of fewer labels, half of the steps",
+        ALONE,
+        goes_on=True,
+        steps=0.5,
+    ),
 }
 POOLS = {
     "snr_0.1": ("SNR 0.1", ("--snr", "0.1")),
@@ -103,14 +123,20 @@ def main() -> None:
         starts = sorted({(cell.pool, cell.seed) for cell in wanted if is_pretrained(cell)})
         do_all(partial(simulate, folder, given=given), given.pools, given.workers)
         do_all(partial(pretrained, folder, given=given), starts, given.workers)
-        do_all(partial(run, folder, given=given), wanted, given.workers, results)
+        for share in given.shares:  # the smaller first, from which others go on
+            of_share = [cell for cell in wanted if cell.share == share]
+            do_all(partial(run, folder, given=given), of_share, given.workers, results)
     print_tables(results)
     if given.plot:
         plot(results, given.plot)
 
 
 def cells(given: argparse.Namespace) -> list[Cell]:
-    """What is asked for. Where all are labelled, there is nothing unlabelled to learn from."""
+    """What is asked for.
+
+    Where all are labelled, there is nothing unlabelled to learn from; with the fewest labels,
+    nothing to go on from.
+    """
     return [
         Cell(variant, pool, share, seed)
         for seed in range(given.seeds)
@@ -118,6 +144,7 @@ def cells(given: argparse.Namespace) -> list[Cell]:
         for pool in given.pools
         for variant in given.variants
         if share < 1 or "--semi-supervised" not in VARIANTS[variant].train
+        if share > given.shares[0] or not VARIANTS[variant].goes_on
     ]
 
 
@@ -163,7 +190,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--table", action="store_true", help="only print the table")
     parser.add_argument("--plot", type=Path, help="draw accuracy against labels: PNG or SVG")
     parser.add_argument("--small", action="store_true", help="few particles, few steps")
-    return parser.parse_args()
+    given = parser.parse_args()
+    given.shares.sort()
+    return given
 
 
 def simulate(folder: Path, pool: str, *, given: argparse.Namespace) -> None:
@@ -184,21 +213,11 @@ def simulate(folder: Path, pool: str, *, given: argparse.Namespace) -> None:
 
 def run(folder: Path, cell: Cell, *, given: argparse.Namespace) -> dict[str, Any]:
     """Train, score and evaluate; the line for the results."""
-    data = folder / cell.pool
-    job = folder / f"{cell.pool}_{cell.variant}_{cell.share:g}_{cell.seed}"
-    job.mkdir(exist_ok=True)
-    labelled = write_labels(data, job / "labelled.star", cell)
-    variant, seed = VARIANTS[cell.variant], ["--seed", str(cell.seed)]
-    options = [*variant.train, *seed]
-    if "--preset" not in options and labelled < FEW_LABELS:
-        options += ["--validation", "0"]
-    if given.small:
-        options += ["--epochs", "1"]
-    if is_pretrained(cell):
-        options += ["--init-model", str(pretrained_model(folder, cell.pool, cell.seed))]
+    data, job = folder / cell.pool, job_of(folder, cell)
+    start = start_of(folder, cell, given)
     device = ["--gpu", given.gpu, "--no-report"]
     started = time.monotonic()
-    halcmd("train", job / "Train", "--i", str(job / "labelled.star"), *options, *device)
+    labelled = train(folder, cell, start, given)
     facts = asdict(cell) | {"labelled": labelled, "seconds": round(time.monotonic() - started)}
     for turns in (1, 4):
         score = ["--i", str(data / "particles.star"), "--augmentations", str(turns)]
@@ -210,6 +229,46 @@ def run(folder: Path, cell: Cell, *, given: argparse.Namespace) -> dict[str, Any
         for measure in MEASURES:
             facts[f"{measure}_{turns}"] = round(json.loads(said)[measure]["value"], 4)
     return facts
+
+
+def job_of(folder: Path, cell: Cell) -> Path:
+    """Where the cell's jobs are."""
+    return folder / f"{cell.pool}_{cell.variant}_{cell.share:g}_{cell.seed}"
+
+
+def start_of(folder: Path, cell: Cell, given: argparse.Namespace) -> Path | None:
+    """The model that training starts from, if any; that of fewer labels is made where missing."""
+    if is_pretrained(cell):
+        return pretrained_model(folder, cell.pool, cell.seed)
+    fewer = [share for share in given.shares if share < cell.share]
+    if not VARIANTS[cell.variant].goes_on or not fewer:
+        return None
+    before = replace(cell, share=fewer[-1])
+    model = job_of(folder, before) / "Train" / "model.safetensors"
+    if not model.exists():
+        train(folder, before, start_of(folder, before, given), given)
+    return model
+
+
+def train(folder: Path, cell: Cell, start: Path | None, given: argparse.Namespace) -> int:
+    """Label a share of the pool and train on it; how many labels there are."""
+    job, variant = job_of(folder, cell), VARIANTS[cell.variant]
+    job.mkdir(exist_ok=True)
+    labelled = write_labels(folder / cell.pool, job / "labelled.star", cell)
+    options = [*variant.train, "--seed", str(cell.seed)]
+    is_first = variant.goes_on and start is None
+    if variant.steps != 1 and not is_first:
+        trained_on = labelled if labelled < FEW_LABELS else round(0.8 * labelled)
+        options += ["--steps", f"{variant.steps * recipe('default', trained_on).steps:.0f}"]
+    if "--preset" not in options and labelled < FEW_LABELS:
+        options += ["--validation", "0"]
+    if given.small:
+        options += ["--epochs", "1"]
+    if start:
+        options += ["--init-model", str(start)]
+    device = ["--gpu", given.gpu, "--no-report"]
+    halcmd("train", job / "Train", "--i", str(job / "labelled.star"), *options, *device)
+    return labelled
 
 
 def pretrained(folder: Path, start: tuple[str, int], *, given: argparse.Namespace) -> None:

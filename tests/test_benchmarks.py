@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from halcmd.formats.model import read_model
+from halcmd.formats.star import read_star
+
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 PROGRAMS = {
     "tables": ["halcmd", "starfile"],
@@ -79,6 +82,25 @@ def test_the_benchmark_of_the_learner_makes_its_table_and_goes_on_where_it_was(t
     assert "| compact, recipe + pretrain + semi-supervised | " in first
     again = measured("benchmark_learner.py", tmp_path, *options)
     assert again.strip() == first[first.index("\nSNR") :].strip()
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_the_learner_goes_on_from_the_model_of_fewer_labels(tmp_path):
+    options = ["--variants", "on_half", "--pools", "snr_0.1", "--seeds", "1"]
+    said = measured("benchmark_learner.py", tmp_path, *options, "--shares", "0.75", "0.5")
+    [line] = (tmp_path / "here/learner.jsonl").read_text().splitlines()
+    assert json.loads(line)["share"] == 0.75
+    assert "| compact, recipe, from the model of fewer labels, half of the steps | " in said
+    fewer, more = (tmp_path / f"here/snr_0.1_on_half_{share}_0" for share in (0.5, 0.75))
+    assert "started from" not in (fewer / "Train/run.log").read_text()
+    log = (more / "Train/run.log").read_text()
+    assert f"started from {read_model(fewer / 'Train/model.safetensors').hash}" in log
+    labelled = [read_star(job / "labelled.star").table("particles") for job in (fewer, more)]
+    few, many = (
+        set(zip(t.column("halParticleId"), t.column("halLabel"), strict=True)) for t in labelled
+    )
+    named = {pair for pair in few if pair[1] != "unlabelled"}
+    assert named < {pair for pair in many if pair[1] != "unlabelled"}
 
 
 @pytest.mark.slow
