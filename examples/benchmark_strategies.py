@@ -14,8 +14,8 @@ groups, of ten seeds where nothing else is said:
 
 leaders     random, hal, margin, badge
 explore     hal with other shares of the query left to the discriminator
-settings    random, hal, and hal with other weights, norms and subsets, three rounds (picks2)
-n64         random and hal, asking three times for 64 (picks2)
+settings    hal with other weights, norms and subsets, three rounds (picks2)
+n64         hal asking three times for 64 (picks2)
 further     random choice with 256 and 304 labels (picks2)
 others      every other strategy of the paper, dal, tcm, typiclust, power-margin (balanced, picks):
             two seeds, no more than a description
@@ -93,6 +93,9 @@ class Group:
         First labels, then how many are asked for, and how often.
     pools : tuple of str
         Where it is run.
+    beside_leaders : bool
+        Its tables show random choice, hal and full supervision of the leaders, at the numbers of
+        labels that it has.
     """
 
     strategies: tuple[str, ...]
@@ -103,23 +106,17 @@ class Group:
     n: int = 32
     rounds: int = 6
     pools: tuple[str, ...] = ("balanced", "picks", "picks2")
+    beside_leaders: bool = False
 
 
 OTHERS = ("entropy", "coreset", "typiclust", "tcm", "power-margin", "dal")
 OTHERS += ("bald", "ee-bmal", "vaal", "bgal")  # take minutes: last
-SETTINGS = (
-    "random",
-    "hal",
-    "hal:lambda=4",
-    "hal:lambda=0.25",
-    "hal:subsets=2",
-    "hal:entropy-norm=rank",
-)
+SETTINGS = ("hal:lambda=4", "hal:lambda=0.25", "hal:subsets=2", "hal:entropy-norm=rank")
 GROUPS = {
     "leaders": Group(("random", "hal", "margin", "badge"), 10),
     "explore": Group(("hal:explore=0", "hal:explore=0.25"), 10),
-    "settings": Group(SETTINGS, 10, "settings", rounds=3, pools=("picks2",)),
-    "n64": Group(("random", "hal"), 10, "n64", n=64, rounds=3, pools=("picks2",)),
+    "settings": Group(SETTINGS, 10, "settings", rounds=3, pools=("picks2",), beside_leaders=True),
+    "n64": Group(("hal",), 10, "n64", n=64, rounds=3, pools=("picks2",), beside_leaders=True),
     "further": Group(("random",), 10, "further", initial=256, n=48, rounds=1, pools=("picks2",)),
     "others": Group(OTHERS, 2, pools=("balanced", "picks")),
     "unlabelled": Group(
@@ -151,8 +148,12 @@ def main() -> None:
         for pool in [pool for pool in given.pools if pool in GROUPS[name].pools]:
             run(given, pool, GROUPS[name])
     for pool in given.pools:
-        for recipe in dict.fromkeys(group.recipe for group in GROUPS.values()):
-            show(results_of(pool, recipe), lines_of(given, pool, recipe), MEASURES[pool])
+        leaders = lines_of(given, pool, GROUPS["leaders"].recipe)
+        for group in {group.recipe: group for group in GROUPS.values()}.values():
+            lines = lines_of(given, pool, group.recipe)
+            if group.beside_leaders:
+                lines = beside(leaders, lines, f", {group.n} at a time" if group.n != 32 else "")
+            show(results_of(pool, group.recipe), lines, MEASURES[pool])
     if given.picture:
         draw(given)
 
@@ -276,6 +277,24 @@ def show(title: str, lines: list[Line], measures: tuple[str, ...]) -> None:
 def lines_of(given: argparse.Namespace, pool: str, recipe: str) -> list[Line]:
     """The results of a pool and recipe; none where nothing was run."""
     return [*read_results(given.results / results_of(pool, recipe)).values()]
+
+
+def beside(leaders: list[Line], own: list[Line], called: str) -> list[Line]:
+    """A group's results and, of random choice and hal, what the leaders have with as many labels.
+
+    The group's strategies get ``called`` after their names. A curve begins with the leaders' first
+    training.
+    """
+    number = {line["labels"]: line["round"] for line in own if line["strategy"] != "full"}
+    found: dict[tuple[str, int, int], Line] = {}
+    for line in own:
+        name = line["strategy"] + (called if line["round"] else "")
+        found[name, line["seed"], line["round"]] = {**line, "strategy": name}
+    for line in leaders if own else ():
+        at = 0 if line["strategy"] == "full" else number.get(line["labels"])
+        if line["strategy"] in ("start", "full", "random", "hal") and at is not None:
+            found[line["strategy"], line["seed"], at] = {**line, "round": at}
+    return [*found.values()]
 
 
 def draw(given: argparse.Namespace) -> None:
