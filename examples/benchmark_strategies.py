@@ -6,7 +6,8 @@ MAPS holds density maps, one class each; the first eight are taken. Three pools 
 of 15 Angstrom, SNR 0.1, 640 test particles and more):
 
 balanced  80 particles of each class
-picks     the most frequent class 20 times the rarest, 30 % junk, a tenth of the particles twice
+picks     the most frequent class 20 times the rarest, 30 % junk, a tenth of the particles twice,
+          as exact copies
 picks2    the same with other particles, test particles and seeds, which nothing was chosen on
 
 Then `halcmd benchmark` starts from 32 random labels and asks six times for 32. What is run goes by
@@ -62,7 +63,10 @@ POOLS = {
     "picks": {
         "per-class": 240,
         "junk": 0.45,
-        "stress": ["--imbalance", "20", "--junk", "0.3", "--duplicates", "0.1"],
+        "stress": [
+            *("--imbalance", "20", "--junk", "0.3"),
+            *("--duplicates", "0.1", "--duplicate-shift", "0"),
+        ],
         "seed": 0,
     },
 }

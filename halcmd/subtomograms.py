@@ -165,13 +165,20 @@ def _places(particles: Particles) -> tuple[list[str], Rows, Rows]:
     """
     files, numbers = np.empty((2, len(particles)), dtype=np.intp)
     known: dict[str, int] = {}
-    for row, name in enumerate(_image_names(particles)):
+    for row, name in enumerate(image_names(particles)):
         numbers[row], path = _place(name)
         files[row] = known.setdefault(path, len(known))
     return list(known), files, numbers
 
 
-def _image_names(particles: Particles) -> Iterator[str]:
+def image_names(particles: Particles) -> Iterator[str]:
+    """Where the box of each particle is: ``000012@stack.mrcs``, or a file.
+
+    Raises
+    ------
+    InputError
+        The table does not say.
+    """
     for column in ("halImageName", "rlnImageName"):
         if particles.has(column):
             return particles.each(column)

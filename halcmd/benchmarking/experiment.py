@@ -27,6 +27,8 @@ Key = tuple[str, int, int]
 # Stand as strategies in results.jsonl: the first training of a seed, and full supervision.
 START, FULL = "start", "full"
 
+CELLS = "Cells"  # what is kept of unfinished work
+
 _ENOUGH_TOMOGRAMS = 5
 _MEASURED = ("accuracy", "balanced_accuracy", "macro_f1", "ece", "recall")
 _NEEDED = ("labels", *_MEASURED, "asked", "seconds")
@@ -89,8 +91,14 @@ def table_of_seed(known: Particles, experiment: Experiment, seed: int) -> tuple[
         fraction = experiment.protocol.test_fraction
         by = split_by(known, experiment)
         table = split_test(table, fraction=fraction, by=by, seed=seed, silent=True)
-    table = stressed(table, experiment.stress, seed=seed)
+    copies = copies_of(experiment, seed) if experiment.stress.moves else None
+    table = stressed(table, experiment.stress, seed=seed, copies=copies)
     return table, table.labels
+
+
+def copies_of(experiment: Experiment, seed: int) -> Path:
+    """The stack with the boxes of second picks."""
+    return experiment.folder / CELLS / f"seed-{seed}" / "copies.mrcs"
 
 
 def split_by(known: Particles, experiment: Experiment) -> str:
@@ -107,6 +115,8 @@ def fingerprint(known: Particles, experiment: Experiment) -> str:
     """Names what decides the results: not where, nor how many at a time."""
     facts = [asdict(experiment.protocol), asdict(experiment.training), asdict(experiment.stress)]
     facts[0] = {key: value for key, value in facts[0].items() if key not in ("seeds", "strategies")}
+    if not experiment.stress.moves:  # as before there was such a thing
+        del facts[2]["duplicate_shift"]
     if experiment.training.init_model is not None:
         facts[1]["init_model"] = read_model(experiment.training.init_model).hash
     rows = [known.ids.tolist(), known.labels.tolist(), known.is_test.tolist()]

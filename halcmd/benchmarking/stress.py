@@ -1,6 +1,7 @@
 """What makes a benchmark as hard as real picks: rare classes, junk, copies, wrong answers."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,7 +9,11 @@ from numpy.typing import NDArray
 from halcmd.chance import generator, keyed_uniform
 from halcmd.console import log
 from halcmd.errors import InputError
+from halcmd.formats.mrc_writing import stack_names
 from halcmd.particles import JUNK, Particles
+from halcmd.subtomograms import image_names
+
+AGAIN = "-again"  # after the halParticleId of a second pick
 
 
 @dataclass(frozen=True)
@@ -23,18 +28,28 @@ class Stress:
     junk : float
         Share of the pool that is of the class ``junk``. 0 = as it comes.
     duplicates : float
-        Share of the pool that is there twice, the same voxels under another halParticleId.
+        Share of the pool that is there twice, under another halParticleId.
     label_noise : float
         Share of the answers that are wrong, each any other class.
+    duplicate_shift : float or None
+        Angstrom from a particle to its second pick; None = a tenth of the box, 0 = the same voxels.
     """
 
     imbalance: float = 0.0
     junk: float = 0.0
     duplicates: float = 0.0
     label_noise: float = 0.0
+    duplicate_shift: float | None = None
+
+    @property
+    def moves(self) -> bool:
+        """Whether second picks have boxes of their own."""
+        return bool(self.duplicates) and self.duplicate_shift != 0
 
 
-def stressed(particles: Particles, stress: Stress, *, seed: int) -> Particles:
+def stressed(
+    particles: Particles, stress: Stress, *, seed: int, copies: Path | None = None
+) -> Particles:
     """The table with its pool changed.
 
     Parameters
@@ -43,6 +58,8 @@ def stressed(particles: Particles, stress: Stress, *, seed: int) -> Particles:
         Labelled with the truth, split.
     stress : Stress
     seed : int
+    copies : Path, optional
+        A stack that has, or will have, the boxes of second picks. Default: they are the same ones.
 
     Raises
     ------
@@ -57,7 +74,7 @@ def stressed(particles: Particles, stress: Stress, *, seed: int) -> Particles:
         rows = _with_junk(particles, rows, stress.junk)
     kept = np.sort(np.concatenate([rows, np.flatnonzero(particles.is_test)]))
     table = particles.take(kept) if len(kept) < len(particles) else particles
-    return _with_duplicates(table, stress.duplicates, seed) if stress.duplicates else table
+    return _with_duplicates(table, stress.duplicates, seed, copies) if stress.duplicates else table
 
 
 def annotated(
@@ -120,12 +137,16 @@ def _spread(particles: Particles, rows: NDArray[np.intp], count: int) -> NDArray
     return rows[np.sort(np.argsort(place, kind="stable")[:count])]
 
 
-def _with_duplicates(particles: Particles, share: float, seed: int) -> Particles:
-    """The table with rows of the pool repeated at its end."""
+def _with_duplicates(
+    particles: Particles, share: float, seed: int, copies: Path | None
+) -> Particles:
+    """The table with rows of the pool repeated at its end, with boxes of that stack if there is."""
     pool = np.flatnonzero(~particles.is_test)
     count = round(share * len(pool))
     order = np.argsort(keyed_uniform(seed, "duplicates", particles.ids[pool]))
     again = pool[order[:count]]
     table = particles.take(np.concatenate([np.arange(len(particles)), again]))
-    ids = np.concatenate([particles.ids, [f"{name}-again" for name in particles.ids[again]]])
-    return table.with_columns({"halParticleId": ids})
+    columns = {"halParticleId": [*particles.ids, *(f"{n}{AGAIN}" for n in particles.ids[again])]}
+    if copies is not None:
+        columns["halImageName"] = [*image_names(particles), *stack_names(copies, count)]
+    return table.with_columns(columns)

@@ -119,12 +119,21 @@ def benchmark(
     duplicates: Annotated[
         float,
         Option(
-            help="Share of the pool that is there twice, as exact copies.",
+            help="Share of the pool that is picked twice.",
             rich_help_panel="Stress",
             min=0.0,
             max=1.0,
         ),
     ] = 0.0,
+    duplicate_shift: Annotated[
+        float | None,
+        Option(
+            help="Angstrom from such a pick to its second. Default: a tenth of the box; 0 = exact"
+            " copies.",
+            rich_help_panel="Stress",
+            min=0.0,
+        ),
+    ] = None,
     network: Annotated[
         str | None, Option(help="As for train.", rich_help_panel="Training", metavar="TEXT")
     ] = None,
@@ -216,7 +225,7 @@ def benchmark(
         truth=truth,
         protocol=protocol,
         training=Training(protocol.train, changes, 0.0 if is_default else None, init_model),
-        stress=Stress(imbalance, junk, duplicates, label_noise),
+        stress=Stress(imbalance, junk, duplicates, label_noise, duplicate_shift),
         test_fraction=test_fraction,
         gpu=run.gpu,
         threads=max(run.cpu_threads // workers, 1),

@@ -9,12 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from halcmd.benchmarking.copies import write_copies
 from halcmd.benchmarking.experiment import (
+    CELLS,
     FULL,
     START,
     Experiment,
     Key,
     Training,
+    copies_of,
     fingerprint,
     first_labels,
     in_words,
@@ -34,7 +37,7 @@ from halcmd.particles import NOT_TRAINED, UNLABELLED, Particles
 from halcmd.reports.benchmark import write_benchmark_report
 from halcmd.reports.findings import Findings, findings_of
 from halcmd.reports.wording import plural
-from halcmd.steps.benchmark_cells import CELLS, INPUT, Chain, do, rounds_of
+from halcmd.steps.benchmark_cells import INPUT, Chain, do, rounds_of
 from halcmd.strategies.candidates import far_from_test
 from halcmd.strategies.pool import QuerySettings
 from halcmd.strategies.variants import variant
@@ -141,6 +144,11 @@ def benchmark(
     _write(folder / RESULTS, done)  # whole lines only: a cut-off one would spoil the next
     (folder / CELLS).mkdir(parents=True, exist_ok=True)
     write_particles(folder / CELLS / INPUT, known)
+    if stress.moves:
+        for each in sorted({chain.seed for chain in chains}):
+            table, _ = table_of_seed(known, experiment, each)
+            path, shift = copies_of(experiment, each), stress.duplicate_shift
+            write_copies(path, table, known, shift=shift, seed=each)
     failed = _work(chains, folder, total, workers, name)
     lines = read_results(folder / RESULTS)
     _write(folder / RESULTS, lines)
@@ -185,7 +193,7 @@ def _check(known: Particles, experiment: Experiment) -> Counts:
     for text in experiment.protocol.strategies:
         variant(text, QuerySettings())
     each_device(experiment.gpu)
-    _check_training(known, experiment.training)
+    _check_boxes(known, experiment)
     counts = [_check_seed(known, experiment, seed) for seed in _seeds(experiment)]
     return counts[0]
 
@@ -202,13 +210,20 @@ def _say_devices(done: Mapping[Key, Any], gpu: str) -> None:
         )
 
 
-def _check_training(known: Particles, training: Training) -> None:
-    """Raise where the particles have no boxes, or network and first model do not fit them."""
-    boxes = open_boxes(known)
+def _check_boxes(known: Particles, experiment: Experiment) -> None:
+    """Raise where there are no boxes, or network, first model or shift do not fit them."""
+    boxes, training = open_boxes(known), experiment.training
     made = recipe(training.preset, len(known), changes=Changes(**training.changes))
     check_box(made.network, boxes.box)
     if training.init_model is not None:
         read_start(training.init_model, boxes, made.network)
+    half, shift = boxes.box * boxes.pixel_size / 2, experiment.stress.duplicate_shift or 0.0
+    if shift > half:
+        raise OptionError(
+            "a second pick so far away has another particle in its box",
+            found=f"--duplicate-shift {shift:g} A; half a box is {half:g} A",
+            hint="a few voxels, as picks differ; default: a tenth of the box",
+        )
 
 
 def _check_seed(known: Particles, experiment: Experiment, seed: int) -> Counts:

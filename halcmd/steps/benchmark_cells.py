@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halcmd.benchmarking.experiment import (
+    CELLS,
     FULL,
     START,
     Experiment,
@@ -30,7 +31,6 @@ from halcmd.strategies.pool import QuerySettings
 from halcmd.strategies.variants import variant
 from halcmd.tables import read_particles
 
-CELLS = "Cells"
 INPUT = "input.star"
 
 

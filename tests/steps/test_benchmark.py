@@ -16,9 +16,12 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from halcmd.benchmarking.copies import displacements, write_copies
 from halcmd.benchmarking.experiment import (
+    CELLS,
     Experiment,
     Training,
+    copies_of,
     fingerprint,
     read_results,
     table_of_seed,
@@ -34,6 +37,7 @@ from halcmd.particles import Particles, new_particles
 from halcmd.reports.findings import findings_of
 from halcmd.steps import benchmark as step
 from halcmd.steps.benchmark import benchmark
+from halcmd.subtomograms import open_boxes
 from halcmd.tables import write_particles
 
 CLASSES = ("apo", "junk", "ribo")
@@ -478,8 +482,8 @@ def test_junk_has_its_share(tmp_path, share: float) -> None:
         stressed(particles(tmp_path, 24, classes=("a", "b")), Stress(junk=0.3), seed=0)
 
 
-def test_duplicates_are_the_same_boxes_under_another_name(tmp_path) -> None:
-    table = seeded(particles(tmp_path), Stress(duplicates=0.25))
+def test_duplicates_without_a_shift_are_the_same_boxes_under_another_name(tmp_path) -> None:
+    table = seeded(particles(tmp_path), Stress(duplicates=0.25, duplicate_shift=0.0))
     again = np.array([name.endswith("-again") for name in table.ids])
     assert again.sum() == 9
     assert not table.is_test[again].any()
@@ -487,6 +491,80 @@ def test_duplicates_are_the_same_boxes_under_another_name(tmp_path) -> None:
     for name in table.ids[again]:
         assert of[name] == of[name.removesuffix("-again")]
     assert len(set(table.ids)) == len(table)
+
+
+def test_duplicates_are_the_same_particles_some_voxels_beside(tmp_path) -> None:
+    known, stress = particles(tmp_path), Stress(duplicates=0.25, duplicate_shift=30.0)
+    experiment = Experiment(tmp_path, SMALL, TRAINING, stress, "cpu", 1, 0)
+    table, truth = table_of_seed(known, experiment, 3)
+    exact = seeded(known, replace(stress, duplicate_shift=0.0), 3)
+    assert table.ids.tolist() == exact.ids.tolist()
+    path = copies_of(experiment, 3)
+    write_copies(path, table, known, shift=30.0, seed=3)
+    boxes = open_boxes(table)
+    again = np.flatnonzero([name.endswith("-again") for name in table.ids])
+    assert len(again) == 9
+    row_of = {name: row for row, name in enumerate(table.ids)}
+    far = 30.0 / boxes.pixel_size
+    moves = set()
+    for row in again:
+        first = row_of[table.ids[row].removesuffix("-again")]
+        assert truth[row] == truth[first]
+        one, other = boxes.read(np.array([first, row]))
+        product = np.fft.ifftn(np.fft.fftn(other) * np.fft.fftn(one).conj()).real
+        peak = np.array(np.unravel_index(product.argmax(), product.shape))
+        move = np.where(peak > boxes.box // 2, peak - boxes.box, peak)
+        moves.add(tuple(move.tolist()))
+        assert np.linalg.norm(move) == pytest.approx(far, abs=0.9)
+        np.testing.assert_allclose(np.roll(one, move, (0, 1, 2)), other, atol=1e-4)
+    assert len(moves) > 3
+
+
+def test_second_picks_are_asked_for_and_learnt_from(tmp_path) -> None:
+    """All of the pool is there twice and full supervision learns from both, also on --resume."""
+    table, twice = particles(tmp_path), Stress(duplicates=1.0)
+    lines = run(tmp_path / "job", table, stress=twice, workers=2)
+    [full, _] = [line for line in lines if line["strategy"] == "full"]
+    once = counts_of(SMALL, particles=48, pool=36, classes=3)
+    assert once.initial < full["labels"] == 72
+    assert not (tmp_path / "job" / CELLS).exists()
+    kept = tmp_path / "job/results.jsonl"
+    text = kept.read_text()
+    kept.write_text("".join(x for x in text.splitlines(True) if '"full"' not in x))
+    assert run(tmp_path / "job", table, stress=twice, resume=True) == lines
+    exact = run(tmp_path / "exact", table, stress=replace(twice, duplicate_shift=0.0))
+    assert [line["accuracy"] for line in exact] != [line["accuracy"] for line in lines]
+
+
+@pytest.mark.parametrize("far", [0.01, 0.4, 1.0, 2.4, 9.0])
+def test_a_second_pick_is_never_at_the_same_place(far: float) -> None:
+    found = displacements(500, far, seed=1)
+    assert np.abs(found).max(axis=1).min() >= 1
+    lengths = np.linalg.norm(found, axis=1)
+    assert np.abs(lengths - max(far, 1.0)).max() <= np.sqrt(3) / 2 + 1e-9
+    assert np.abs(found.mean(axis=0)).max() < 0.2 * max(far, 1.0)
+    assert found.tolist() == displacements(500, far, seed=1).tolist()
+
+
+def test_a_shift_out_of_the_box_is_refused(tmp_path) -> None:
+    known = particles(tmp_path)
+    boxes = open_boxes(known)
+    stress = Stress(duplicates=0.1, duplicate_shift=0.51 * boxes.box * boxes.pixel_size)
+    with pytest.raises(OptionError, match="second pick"):
+        step._check_boxes(known, Experiment(tmp_path, SMALL, TRAINING, stress, "cpu", 1, 0))
+
+
+def test_results_of_exact_copies_are_gone_on_with(tmp_path) -> None:
+    """The kept results were made before second picks had boxes of their own."""
+    table = particles(tmp_path)
+
+    def name(**stress: float) -> str:
+        made = Stress(imbalance=2.0, **stress)
+        return fingerprint(table, Experiment(Path(), SMALL, TRAINING, made, "cpu", 1, 0))
+
+    assert name() == name(duplicate_shift=5.0)
+    exact = name(duplicates=0.1, duplicate_shift=0.0)
+    assert len({name(), exact, name(duplicates=0.1), name(duplicates=0.1, duplicate_shift=5)}) == 4
 
 
 def test_wrong_answers_have_their_share_and_are_other_classes() -> None:
