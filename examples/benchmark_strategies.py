@@ -16,7 +16,7 @@ groups, of ten seeds where nothing else is said:
 leaders     random, hal, margin, badge
 explore     hal with other shares of the query left to the discriminator
 settings    hal with other weights, norms and subsets, three rounds (picks2)
-n64         hal asking three times for 64 (picks2)
+n64         hal asking twice for 64 (picks2)
 further     random choice with 256 and 304 labels (picks2)
 others      every other strategy of the paper, dal, tcm, typiclust, power-margin (balanced, picks):
             two seeds, no more than a description
@@ -120,7 +120,7 @@ GROUPS = {
     "leaders": Group(("random", "hal", "margin", "badge"), 10),
     "explore": Group(("hal:explore=0", "hal:explore=0.25"), 10),
     "settings": Group(SETTINGS, 10, "settings", rounds=3, pools=("picks2",), beside_leaders=True),
-    "n64": Group(("hal",), 10, "n64", n=64, rounds=3, pools=("picks2",), beside_leaders=True),
+    "n64": Group(("hal",), 10, "n64", n=64, rounds=2, pools=("picks2",), beside_leaders=True),
     "further": Group(("random",), 10, "further", initial=256, n=48, rounds=1, pools=("picks2",)),
     "others": Group(OTHERS, 2, pools=("balanced", "picks")),
     "unlabelled": Group(
