@@ -294,6 +294,13 @@ def test_a_pretrained_model_gives_embeddings_only(table, tmp_path):
     assert open_features(tmp_path / "job" / "embedding.npy").shape == (N, 16)
 
 
+def test_probabilities_that_are_not_calibrated_are_told(table, tmp_path, one, caplog):
+    scored(table, tmp_path / "job", one)
+    assert "not calibrated" not in caplog.text
+    scored(table, tmp_path / "job", model(tmp_path / "raw.safetensors", temperature=1.0))
+    assert "raw.safetensors was trained with nothing held out" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("changes", "found"),
     [
