@@ -11,7 +11,7 @@ Each result is a line of FILE (default: DIR/learner.jsonl); cells that are there
 again, so the script can be stopped and goes on where it was. --table only prints the tables of what
 is there. --small is a size for a test.
 
-All cells take some 20 hours on 2 cores, and a quarter of one on a large GPU (--gpu 0 --workers 16);
+All cells take some 30 hours on 2 cores, and a quarter of one on a large GPU (--gpu 0 --workers 16);
 --variants, --pools, --shares and --seeds choose. With --workers N, N cells run at a time, each in a
 process with one thread.
 """
@@ -50,7 +50,7 @@ class Variant:
     pretrain : tuple of str or None
         Options of ``halcmd pretrain`` where it starts so.
     goes_on : bool
-        It starts from the model of the next smaller share of labels.
+        It starts from the model of the next smaller one of ``SHARES``, and so on down.
     steps : float
         Of the recipe's, how many; where it goes on, the first model has them all.
     """
@@ -94,6 +94,7 @@ POOLS = {
     "snr_0.05": ("SNR 0.05", ("--snr", "0.05")),
     "long_tail": ("SNR 0.1, long-tailed, 30 % junk", ("--snr", "0.1", "--junk", "0.3")),
 }
+SHARES = [0.04, 0.12, 0.24, 1.0]
 MOST_OVER_RAREST = 20
 MEASURES = ("accuracy", "balanced_accuracy", "macro_f1")
 # Below this, train deals the labels in folds for calibration and then fits all of them. Only the
@@ -123,7 +124,7 @@ def main() -> None:
         starts = sorted({(cell.pool, cell.seed) for cell in wanted if is_pretrained(cell)})
         do_all(partial(simulate, folder, given=given), given.pools, given.workers)
         do_all(partial(pretrained, folder, given=given), starts, given.workers)
-        for share in given.shares:  # the smaller first, from which others go on
+        for share in sorted(given.shares):  # the smaller first, from which others go on
             of_share = [cell for cell in wanted if cell.share == share]
             do_all(partial(run, folder, given=given), of_share, given.workers, results)
     print_tables(results)
@@ -144,7 +145,7 @@ def cells(given: argparse.Namespace) -> list[Cell]:
         for pool in given.pools
         for variant in given.variants
         if share < 1 or "--semi-supervised" not in VARIANTS[variant].train
-        if share > given.shares[0] or not VARIANTS[variant].goes_on
+        if share > SHARES[0] or not VARIANTS[variant].goes_on
     ]
 
 
@@ -185,14 +186,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--gpu", default="auto", help="as for halcmd")
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=[*VARIANTS])
     parser.add_argument("--pools", nargs="+", choices=POOLS, default=[*POOLS])
-    parser.add_argument("--shares", nargs="+", type=float, default=[0.04, 0.12, 0.24, 1.0])
+    parser.add_argument("--shares", nargs="+", type=float, default=SHARES)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--table", action="store_true", help="only print the table")
     parser.add_argument("--plot", type=Path, help="draw accuracy against labels: PNG or SVG")
     parser.add_argument("--small", action="store_true", help="few particles, few steps")
-    given = parser.parse_args()
-    given.shares.sort()
-    return given
+    return parser.parse_args()
 
 
 def simulate(folder: Path, pool: str, *, given: argparse.Namespace) -> None:
@@ -240,7 +239,7 @@ def start_of(folder: Path, cell: Cell, given: argparse.Namespace) -> Path | None
     """The model that training starts from, if any; that of fewer labels is made where missing."""
     if is_pretrained(cell):
         return pretrained_model(folder, cell.pool, cell.seed)
-    fewer = [share for share in given.shares if share < cell.share]
+    fewer = [share for share in SHARES if share < cell.share]
     if not VARIANTS[cell.variant].goes_on or not fewer:
         return None
     before = replace(cell, share=fewer[-1])
@@ -352,7 +351,10 @@ def print_tables(results: Path) -> None:
 
 
 def plot(results: Path, path: Path) -> None:
-    """Accuracy against labels of the pools with as many of each class, a line per variant."""
+    """Accuracy against labels of the pools with as many of each class, a line per variant.
+
+    Those that go on from other models or take fewer steps have none.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
@@ -366,6 +368,8 @@ def plot(results: Path, path: Path) -> None:
             for cell, line in lines:
                 if (cell.variant, cell.pool) == (key, pool):
                     found.setdefault(int(line["labelled"]), []).append(100 * line["accuracy_1"])
+            if not found or variant.goes_on or variant.steps != 1:
+                continue
             labels = sorted(found)
             means = [np.mean(found[count]) for count in labels]
             spreads = [np.std(found[count], ddof=len(found[count]) > 1) for count in labels]

@@ -286,8 +286,8 @@ def lines_of(given: argparse.Namespace, pool: str, recipe: str) -> list[Line]:
 def beside(leaders: list[Line], own: list[Line], called: str) -> list[Line]:
     """A group's results and, of random choice and hal, what the leaders have with as many labels.
 
-    The group's strategies get ``called`` after their names. A curve begins with the leaders' first
-    training.
+    The group's strategies get ``called`` after their names; where it has such a line of its own,
+    the leaders' is taken, the first training's too.
     """
     number = {line["labels"]: line["round"] for line in own if line["strategy"] != "full"}
     found: dict[tuple[str, int, int], Line] = {}

@@ -1,15 +1,19 @@
 """The scripts of examples/ that measure things run, at a small size."""
 
 import json
+import runpy
 import shutil
 import subprocess
 import sys
+import tomllib
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from halcmd.formats.model import read_model
 from halcmd.formats.star import read_star
+from halcmd.training.recipes import recipe
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 PROGRAMS = {
@@ -87,14 +91,20 @@ def test_the_benchmark_of_the_learner_makes_its_table_and_goes_on_where_it_was(t
 @pytest.mark.slow
 def test_the_benchmark_of_the_learner_goes_on_from_the_model_of_fewer_labels(tmp_path):
     options = ["--variants", "on_half", "--pools", "snr_0.1", "--seeds", "1"]
-    said = measured("benchmark_learner.py", tmp_path, *options, "--shares", "0.75", "0.5")
+    said = measured("benchmark_learner.py", tmp_path, *options, "--shares", "0.04", "1")
     [line] = (tmp_path / "here/learner.jsonl").read_text().splitlines()
-    assert json.loads(line)["share"] == 0.75
+    assert json.loads(line)["share"] == 1
     assert "| compact, recipe, from the model of fewer labels, half of the steps | " in said
-    fewer, more = (tmp_path / f"here/snr_0.1_on_half_{share}_0" for share in (0.5, 0.75))
-    assert "started from" not in (fewer / "Train/run.log").read_text()
-    log = (more / "Train/run.log").read_text()
-    assert f"started from {read_model(fewer / 'Train/model.safetensors').hash}" in log
+    jobs = [tmp_path / f"here/snr_0.1_on_half_{share}_0" for share in (0.04, 0.12, 0.24, 1)]
+    assert "started from" not in (jobs[0] / "Train/run.log").read_text()
+    for before, after in pairwise(jobs):
+        log = (after / "Train/run.log").read_text()
+        assert f"started from {read_model(before / 'Train/model.safetensors').hash}" in log
+    steps = [tomllib.loads((job / "Train/settings.toml").read_text())["train"] for job in jobs]
+    assert "steps" not in steps[0]
+    fewer, more = jobs[-2:]
+    labels = json.loads(line)["labelled"]
+    assert steps[-1]["steps"] == recipe("default", labels).steps // 2
     labelled = [read_star(job / "labelled.star").table("particles") for job in (fewer, more)]
     few, many = (
         set(zip(t.column("halParticleId"), t.column("halLabel"), strict=True)) for t in labelled
@@ -110,6 +120,30 @@ def test_the_benchmark_of_pretraining_makes_its_table(tmp_path):
     said = measured("benchmark_pretraining.py", tmp_path, *options)
     rows = [line.split(" | ")[0] for line in said.splitlines() if line.startswith("| ")]
     assert rows[1:] == [f"| {task}" for task in tasks]
+
+
+def test_groups_are_shown_beside_what_the_leaders_have_with_as_many_labels():
+    def line(strategy: str, number: int, labels: int, of: str, seed: int = 0) -> dict[str, object]:
+        return {"strategy": strategy, "seed": seed, "round": number, "labels": labels, "of": of}
+
+    leaders = [line("start", 0, 32, "leaders"), line("full", 0, 697, "leaders")]
+    for name in ("random", "hal", "badge"):
+        leaders += [line(name, number, 32 + 32 * number, "leaders") for number in range(1, 7)]
+    own = [line("start", 0, 32, "own"), line("full", 0, 697, "own")]
+    own += [line(name, k, 32 + 64 * k, "own") for name in ("random", "hal") for k in (1, 2)]
+    script = runpy.run_path(str(EXAMPLES / "benchmark_strategies.py"))
+    found = script["beside"](leaders, own, ", 64 at a time")
+    told = {(each["strategy"], each["round"]): (each["labels"], each["of"]) for each in found}
+    assert len(told) == len(found)
+    assert told.pop(("start", 0)) == (32, "leaders")
+    assert told.pop(("full", 0)) == (697, "leaders")
+    assert told == {
+        (name + called, number): (32 + 64 * number, of)
+        for name in ("random", "hal")
+        for number in (1, 2)
+        for called, of in (("", "leaders"), (", 64 at a time", "own"))
+    }
+    assert script["beside"](leaders, [], "") == []
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from halcmd.particles import Particles
 from halcmd.subtomograms import image_names, open_boxes
 
 _SHARE_OF_BOX = 0.1
-_AT_A_TIME = 256
+_VOXELS_AT_A_TIME = 2**24
 
 
 def write_copies(
@@ -44,10 +44,11 @@ def write_copies(
     boxes = open_boxes(known)
     far = _SHARE_OF_BOX * boxes.box if shift is None else shift / boxes.pixel_size
     by = displacements(len(rows), far, seed=seed)
+    step = max(_VOXELS_AT_A_TIME // boxes.box**3, 1)
 
     def moved() -> Iterator[np.ndarray]:
-        for start in range(0, len(rows), _AT_A_TIME):
-            some = slice(start, start + _AT_A_TIME)
+        for start in range(0, len(rows), step):
+            some = slice(start, start + step)
             read = boxes.read(rows[some])
             yield np.stack(
                 [np.roll(box, tuple(d), (0, 1, 2)) for box, d in zip(read, by[some], strict=True)]

@@ -1,7 +1,7 @@
 """One experiment of a benchmark: what it is, its particles, first labels and measures."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -62,16 +62,13 @@ class Experiment:
 
 def in_words(known: Particles, experiment: Experiment, counts: Counts) -> dict[str, str]:
     """What was done, for the report."""
-    protocol, training, stress = experiment.protocol, experiment.training, experiment.stress
+    protocol, training = experiment.protocol, experiment.training
     changes = {name: value for name, value in training.changes.items() if value is not None}
     said = [f"{name.replace('_', ' ')} {value}" for name, value in changes.items()]
     start = [f"from {training.init_model}"] if training.init_model else []
     table, truth = table_of_seed(known, experiment, experiment.seed)
     split = "as in the table" if known.is_test.any() else f"by {split_by(known, experiment)}"
     tests = int(table.is_test.sum())
-    harder = [
-        f"{name.replace('_', ' ')} {value:g}" for name, value in vars(stress).items() if value
-    ]
     return {
         "particles": f"{len(table) - tests:,} in the pool, {tests:,} to test on ({split});"
         f" {len(set(truth))} classes",
@@ -79,9 +76,24 @@ def in_words(known: Particles, experiment: Experiment, counts: Counts) -> dict[s
         f" {'evenly of the classes' if counts.stratified else 'at random'};"
         f" {protocol.rounds} times {counts.n:,}, HAL in {min(protocol.subsets, counts.n)} subsets"
         f" (preset {protocol.query})",
-        "stress": ", ".join(harder) or "none",
+        "stress": ", ".join(_harder(experiment.stress)) or "none",
         "training": ", ".join([f"preset {training.preset}", *said, *start]),
     }
+
+
+def _harder(stress: Stress) -> Iterator[str]:
+    """What makes it harder, in words."""
+    for name in ("imbalance", "junk", "duplicates", "label_noise"):
+        if value := getattr(stress, name):
+            yield f"{name.replace('_', ' ')} {value:g}"
+    if not stress.duplicates:
+        return
+    if not stress.moves:
+        yield "exact copies"
+    elif stress.duplicate_shift is None:
+        yield "second picks a tenth of the box beside the first"
+    else:
+        yield f"second picks {stress.duplicate_shift:g} A beside the first"
 
 
 def table_of_seed(known: Particles, experiment: Experiment, seed: int) -> tuple[Particles, Labels]:

@@ -128,8 +128,8 @@ def benchmark(
     duplicate_shift: Annotated[
         float | None,
         Option(
-            help="Angstrom from such a pick to its second. Default: a tenth of the box; 0 = exact"
-            " copies.",
+            help="Angstrom from a pick to its second, in whole voxels, one at least; 0 = exact"
+            " copies. Default: a tenth of the box.",
             rich_help_panel="Stress",
             min=0.0,
         ),
@@ -209,6 +209,8 @@ def benchmark(
         raise OptionError("two labels are the least to begin with", found="--initial 1")
     if 0 < imbalance < 1:
         raise OptionError("--imbalance is 0, or at least 1", found=f"{imbalance:g}")
+    if duplicate_shift is not None and not duplicates:
+        raise OptionError("--duplicate-shift goes with --duplicates", found="no --duplicates")
     changes = {
         "network": network,
         "steps": steps or protocol.steps,

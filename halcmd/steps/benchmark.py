@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from halcmd.benchmarking.copies import write_copies
 from halcmd.benchmarking.experiment import (
     CELLS,
     FULL,
@@ -17,7 +16,6 @@ from halcmd.benchmarking.experiment import (
     Experiment,
     Key,
     Training,
-    copies_of,
     fingerprint,
     first_labels,
     in_words,
@@ -144,11 +142,6 @@ def benchmark(
     _write(folder / RESULTS, done)  # whole lines only: a cut-off one would spoil the next
     (folder / CELLS).mkdir(parents=True, exist_ok=True)
     write_particles(folder / CELLS / INPUT, known)
-    if stress.moves:
-        for each in sorted({chain.seed for chain in chains}):
-            table, _ = table_of_seed(known, experiment, each)
-            path, shift = copies_of(experiment, each), stress.duplicate_shift
-            write_copies(path, table, known, shift=shift, seed=each)
     failed = _work(chains, folder, total, workers, name)
     lines = read_results(folder / RESULTS)
     _write(folder / RESULTS, lines)

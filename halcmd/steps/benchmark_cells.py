@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from halcmd.benchmarking.copies import write_copies
 from halcmd.benchmarking.experiment import (
     CELLS,
     FULL,
@@ -18,6 +19,7 @@ from halcmd.benchmarking.experiment import (
     Experiment,
     Labels,
     assessed,
+    copies_of,
     first_labels,
     table_of_seed,
 )
@@ -75,6 +77,9 @@ def do(chain: Chain, tell: Tell) -> None:
     experiment = chain.experiment
     known = read_particles([experiment.folder / CELLS / INPUT])
     table, truth = table_of_seed(known, experiment, chain.seed)
+    copies, shift = copies_of(experiment, chain.seed), experiment.stress.duplicate_shift
+    if experiment.stress.moves and not copies.exists():  # two chains would write the same bytes
+        write_copies(copies, table, known, shift=shift, seed=chain.seed)
     compute = Compute(use(chain.gpu, experiment.threads), "auto", chain.seed)
     answers = annotated(truth, table.ids, experiment.stress, seed=chain.seed)
     where = {"device": describe(compute.device)}

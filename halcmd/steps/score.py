@@ -160,7 +160,7 @@ def _load(paths: Sequence[Path], boxes: Boxes, device: torch.device) -> list[Loa
             where=path,
         )
         log.info(f"model {model.hash} from {path}: {model.info.network}")
-        if model.info.classes and model.info.temperature == 1.0:  # none was fitted
+        if model.info.provenance.get("validation") == 0:
             log.warning(
                 f"{path} was trained with nothing held out: its probabilities are not calibrated,"
                 " so 0.8 does not mean that four in five are right"

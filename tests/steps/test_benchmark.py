@@ -23,6 +23,7 @@ from halcmd.benchmarking.experiment import (
     Training,
     copies_of,
     fingerprint,
+    in_words,
     read_results,
     table_of_seed,
 )
@@ -399,6 +400,7 @@ def test_results_of_another_device_are_told(tmp_path, job, monkeypatch, caplog) 
     [
         ("--test-fraction 0.5", "12 of 48 particles are test"),
         ("--initial 1", "two labels are the least"),
+        ("--duplicate-shift 20", "goes with --duplicates"),
     ],
 )
 def test_options_that_could_not_be_heeded_are_refused(tmp_path, words, says) -> None:
@@ -564,7 +566,26 @@ def test_results_of_exact_copies_are_gone_on_with(tmp_path) -> None:
 
     assert name() == name(duplicate_shift=5.0)
     exact = name(duplicates=0.1, duplicate_shift=0.0)
+    assert exact == "9e394b3b1d1f"  # of the program as it was
     assert len({name(), exact, name(duplicates=0.1), name(duplicates=0.1, duplicate_shift=5)}) == 4
+
+
+@pytest.mark.parametrize(
+    ("shift", "says"),
+    [(None, "a tenth of the box beside"), (0.0, "exact copies"), (20.0, "20 A beside")],
+)
+def test_the_report_says_what_second_picks_are(tmp_path, shift, says) -> None:
+    table = particles(tmp_path)
+
+    def said(**stress: Any) -> str:
+        experiment = Experiment(Path(), SMALL, TRAINING, Stress(**stress), "cpu", 1, 0)
+        counts = counts_of(SMALL, particles=48, pool=36, classes=3)
+        return in_words(table, experiment, counts)["stress"]
+
+    assert said() == "none"
+    told = said(imbalance=2.0, duplicates=0.1, duplicate_shift=shift)
+    assert told.startswith("imbalance 2, duplicates 0.1, ")
+    assert says in told
 
 
 def test_wrong_answers_have_their_share_and_are_other_classes() -> None:
