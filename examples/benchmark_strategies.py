@@ -15,7 +15,7 @@ groups, of ten seeds where nothing else is said:
 
 leaders     random, hal, margin, badge
 explore     hal with other shares of the query left to the discriminator
-settings    hal with other weights, norms and subsets, three rounds (picks2)
+settings    hal, and hal with other weights, norms and subsets, three rounds (picks2)
 n64         hal asking twice for 64 (picks2)
 further     random choice with 256 and 304 labels (picks2)
 others      every other strategy of the paper, dal, tcm, typiclust, power-margin (balanced, picks):
@@ -98,8 +98,7 @@ class Group:
     pools : tuple of str
         Where it is run.
     beside_leaders : bool
-        Its tables show random choice, hal and full supervision of the leaders, at the numbers of
-        labels that it has.
+        Its tables show the leaders' random choice, hal and full supervision too, where it has none.
     """
 
     strategies: tuple[str, ...]
@@ -115,7 +114,7 @@ class Group:
 
 OTHERS = ("entropy", "coreset", "typiclust", "tcm", "power-margin", "dal")
 OTHERS += ("bald", "ee-bmal", "vaal", "bgal")  # take minutes: last
-SETTINGS = ("hal:lambda=4", "hal:lambda=0.25", "hal:subsets=2", "hal:entropy-norm=rank")
+SETTINGS = ("hal", "hal:lambda=4", "hal:lambda=0.25", "hal:subsets=2", "hal:entropy-norm=rank")
 GROUPS = {
     "leaders": Group(("random", "hal", "margin", "badge"), 10),
     "explore": Group(("hal:explore=0", "hal:explore=0.25"), 10),
@@ -284,21 +283,23 @@ def lines_of(given: argparse.Namespace, pool: str, recipe: str) -> list[Line]:
 
 
 def beside(leaders: list[Line], own: list[Line], called: str) -> list[Line]:
-    """A group's results and, of random choice and hal, what the leaders have with as many labels.
+    """A group's results and, with as many labels and in the same seeds, those of the leaders.
 
-    The group's strategies get ``called`` after their names; where it has such a line of its own,
-    the leaders' is taken, the first training's too.
+    Of these random choice, hal and full supervision, where the group has none. The group's
+    strategies get ``called`` after their names.
     """
+    last = max((line["round"] for line in own), default=0)
+    seeds = {line["seed"] for line in own if line["round"] == last and line["strategy"] != "full"}
     number = {line["labels"]: line["round"] for line in own if line["strategy"] != "full"}
     found: dict[tuple[str, int, int], Line] = {}
+    for line in leaders:
+        at = 0 if line["strategy"] == "full" else number.get(line["labels"])
+        if line["strategy"] in ("full", "random", "hal") and at is not None:
+            found[line["strategy"], line["seed"], at] = {**line, "round": at}
     for line in own:
         name = line["strategy"] + (called if line["round"] else "")
         found[name, line["seed"], line["round"]] = {**line, "strategy": name}
-    for line in leaders if own else ():
-        at = 0 if line["strategy"] == "full" else number.get(line["labels"])
-        if line["strategy"] in ("start", "full", "random", "hal") and at is not None:
-            found[line["strategy"], line["seed"], at] = {**line, "round": at}
-    return [*found.values()]
+    return [line for line in found.values() if line["seed"] in seeds]
 
 
 def draw(given: argparse.Namespace) -> None:

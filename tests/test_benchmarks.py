@@ -129,20 +129,20 @@ def test_groups_are_shown_beside_what_the_leaders_have_with_as_many_labels():
     leaders = [line("start", 0, 32, "leaders"), line("full", 0, 697, "leaders")]
     for name in ("random", "hal", "badge"):
         leaders += [line(name, number, 32 + 32 * number, "leaders") for number in range(1, 7)]
-    own = [line("start", 0, 32, "own"), line("full", 0, 697, "own")]
-    own += [line(name, k, 32 + 64 * k, "own") for name in ("random", "hal") for k in (1, 2)]
+    leaders += [{**each, "seed": 1} for each in leaders]
+    own = [line("start", 0, 32, "own"), line("start", 0, 32, "own", 1)]
+    own += [line("hal", 1, 96, "own"), line("hal", 2, 160, "own"), line("hal", 1, 96, "own", 1)]
     script = runpy.run_path(str(EXAMPLES / "benchmark_strategies.py"))
-    found = script["beside"](leaders, own, ", 64 at a time")
-    told = {(each["strategy"], each["round"]): (each["labels"], each["of"]) for each in found}
-    assert len(told) == len(found)
-    assert told.pop(("start", 0)) == (32, "leaders")
-    assert told.pop(("full", 0)) == (697, "leaders")
-    assert told == {
-        (name + called, number): (32 + 64 * number, of)
-        for name in ("random", "hal")
-        for number in (1, 2)
-        for called, of in (("", "leaders"), (", 64 at a time", "own"))
-    }
+    for called in (", 64 at a time", ""):
+        found = script["beside"](leaders, own, called)
+        told = {(each["strategy"], each["round"]): (each["labels"], each["of"]) for each in found}
+        assert len(told) == len(found)
+        assert {each["seed"] for each in found} == {0}  # the other one is not whole
+        wanted = {("start", 0): (32, "own"), ("full", 0): (697, "leaders")}
+        for number, labels in ((1, 96), (2, 160)):
+            wanted |= {(name, number): (labels, "leaders") for name in ("random", "hal")}
+            wanted["hal" + called, number] = labels, "own"
+        assert told == wanted
     assert script["beside"](leaders, [], "") == []
 
 
