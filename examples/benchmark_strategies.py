@@ -285,8 +285,8 @@ def lines_of(given: argparse.Namespace, pool: str, recipe: str) -> list[Line]:
 def beside(leaders: list[Line], own: list[Line], called: str) -> list[Line]:
     """A group's results and, with as many labels and in the same seeds, those of the leaders.
 
-    Of these random choice, hal and full supervision, where the group has none. The group's
-    strategies get ``called`` after their names.
+    Of these random choice, hal, HAL as published and full supervision, where the group has none.
+    The group's strategies get ``called`` after their names.
     """
     last = max((line["round"] for line in own), default=0)
     seeds = {line["seed"] for line in own if line["round"] == last and line["strategy"] != "full"}
@@ -294,7 +294,7 @@ def beside(leaders: list[Line], own: list[Line], called: str) -> list[Line]:
     found: dict[tuple[str, int, int], Line] = {}
     for line in leaders:
         at = 0 if line["strategy"] == "full" else number.get(line["labels"])
-        if line["strategy"] in ("full", "random", "hal") and at is not None:
+        if line["strategy"] in ("full", "random", "hal", "hal:explore=0") and at is not None:
             found[line["strategy"], line["seed"], at] = {**line, "round": at}
     for line in own:
         name = line["strategy"] + (called if line["round"] else "")

@@ -127,7 +127,7 @@ def test_groups_are_shown_beside_what_the_leaders_have_with_as_many_labels():
         return {"strategy": strategy, "seed": seed, "round": number, "labels": labels, "of": of}
 
     leaders = [line("start", 0, 32, "leaders"), line("full", 0, 697, "leaders")]
-    for name in ("random", "hal", "badge"):
+    for name in ("random", "hal", "hal:explore=0", "badge"):
         leaders += [line(name, number, 32 + 32 * number, "leaders") for number in range(1, 7)]
     leaders += [{**each, "seed": 1} for each in leaders]
     own = [line("start", 0, 32, "own"), line("start", 0, 32, "own", 1)]
@@ -140,7 +140,9 @@ def test_groups_are_shown_beside_what_the_leaders_have_with_as_many_labels():
         assert {each["seed"] for each in found} == {0}  # the other one is not whole
         wanted = {("start", 0): (32, "own"), ("full", 0): (697, "leaders")}
         for number, labels in ((1, 96), (2, 160)):
-            wanted |= {(name, number): (labels, "leaders") for name in ("random", "hal")}
+            wanted |= {
+                (name, number): (labels, "leaders") for name in ("random", "hal", "hal:explore=0")
+            }
             wanted["hal" + called, number] = labels, "own"
         assert told == wanted
     assert script["beside"](leaders, [], "") == []
