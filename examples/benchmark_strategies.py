@@ -16,7 +16,7 @@ groups, of ten seeds where nothing else is said:
 leaders     random, hal, margin, badge
 explore     hal with other shares of the query left to the discriminator
 settings    hal, and hal with other weights, norms and subsets, three rounds (picks2)
-n64         hal asking twice for 64 (picks2)
+n64         hal asking once for 64 (picks2)
 further     random choice with 256 and 304 labels (picks2)
 others      every other strategy of the paper, dal, tcm, typiclust, power-margin (balanced, picks):
             two seeds, no more than a description
@@ -97,8 +97,9 @@ class Group:
         First labels, then how many are asked for, and how often.
     pools : tuple of str
         Where it is run.
-    beside_leaders : bool
-        Its tables show the leaders' random choice, hal and full supervision too, where it has none.
+    is_beside : bool
+        Its tables show random choice, hal and full supervision of other groups too, where it has
+        none.
     """
 
     strategies: tuple[str, ...]
@@ -109,17 +110,18 @@ class Group:
     n: int = 32
     rounds: int = 6
     pools: tuple[str, ...] = ("balanced", "picks", "picks2")
-    beside_leaders: bool = False
+    is_beside: bool = False
 
 
 OTHERS = ("entropy", "coreset", "typiclust", "tcm", "power-margin", "dal")
 OTHERS += ("bald", "ee-bmal", "vaal", "bgal")  # take minutes: last
 SETTINGS = ("hal", "hal:lambda=4", "hal:lambda=0.25", "hal:subsets=2", "hal:entropy-norm=rank")
+SETTINGS += ("hal:explore=0.25",)
 GROUPS = {
     "leaders": Group(("random", "hal", "margin", "badge"), 10),
     "explore": Group(("hal:explore=0", "hal:explore=0.25"), 10),
-    "settings": Group(SETTINGS, 10, "settings", rounds=3, pools=("picks2",), beside_leaders=True),
-    "n64": Group(("hal",), 10, "n64", n=64, rounds=2, pools=("picks2",), beside_leaders=True),
+    "settings": Group(SETTINGS, 10, "settings", rounds=3, pools=("picks2",), is_beside=True),
+    "n64": Group(("hal",), 10, "n64", n=64, rounds=1, pools=("picks2",), is_beside=True),
     "further": Group(("random",), 10, "further", initial=256, n=48, rounds=1, pools=("picks2",)),
     "others": Group(OTHERS, 2, pools=("balanced", "picks")),
     "unlabelled": Group(
@@ -151,11 +153,11 @@ def main() -> None:
         for pool in [pool for pool in given.pools if pool in GROUPS[name].pools]:
             run(given, pool, GROUPS[name])
     for pool in given.pools:
-        leaders = lines_of(given, pool, GROUPS["leaders"].recipe)
-        for group in {group.recipe: group for group in GROUPS.values()}.values():
-            lines = lines_of(given, pool, group.recipe)
-            if group.beside_leaders:
-                lines = beside(leaders, lines, f", {group.n} at a time" if group.n != 32 else "")
+        others = [line for name in ("leaders", "settings") for line in lines_of(given, pool, name)]
+        for name, group in {group.recipe: (name, group) for name, group in GROUPS.items()}.values():
+            lines = lines_of(given, pool, name)
+            if group.is_beside:
+                lines = beside(others, lines, f", {group.n} at a time" if group.n != 32 else "")
             show(results_of(pool, group.recipe), lines, MEASURES[pool])
     if given.picture:
         draw(given)
@@ -277,22 +279,22 @@ def show(title: str, lines: list[Line], measures: tuple[str, ...]) -> None:
     print("\nClasses missed to the end: " + ("; ".join(missed(lines)) or "none"))
 
 
-def lines_of(given: argparse.Namespace, pool: str, recipe: str) -> list[Line]:
-    """The results of a pool and recipe; none where nothing was run."""
-    return [*read_results(given.results / results_of(pool, recipe)).values()]
+def lines_of(given: argparse.Namespace, pool: str, group: str) -> list[Line]:
+    """The results of a pool and a group, others with its recipe included; none if nothing ran."""
+    return [*read_results(given.results / results_of(pool, GROUPS[group].recipe)).values()]
 
 
-def beside(leaders: list[Line], own: list[Line], called: str) -> list[Line]:
-    """A group's results and, with as many labels and in the same seeds, those of the leaders.
+def beside(others: list[Line], own: list[Line], called: str) -> list[Line]:
+    """A group's results and, with as many labels and in the same seeds, those of other groups.
 
-    Of these random choice, hal, HAL as published and full supervision, where the group has none.
-    The group's strategies get ``called`` after their names.
+    Of these random choice, hal, HAL as published and full supervision, where the group has none;
+    the later ones count. The group's strategies get ``called`` after their names.
     """
     last = max((line["round"] for line in own), default=0)
     seeds = {line["seed"] for line in own if line["round"] == last and line["strategy"] != "full"}
     number = {line["labels"]: line["round"] for line in own if line["strategy"] != "full"}
     found: dict[tuple[str, int, int], Line] = {}
-    for line in leaders:
+    for line in others:
         at = 0 if line["strategy"] == "full" else number.get(line["labels"])
         if line["strategy"] in ("full", "random", "hal", "hal:explore=0") and at is not None:
             found[line["strategy"], line["seed"], at] = {**line, "round": at}
@@ -306,7 +308,7 @@ def draw(given: argparse.Namespace) -> None:
     """The curves of the leaders on the pools like picks, one below the other."""
     panels = []
     for pool in PICKS:
-        lines = lines_of(given, pool, "default")
+        lines = lines_of(given, pool, "leaders")
         wanted = ("start", "full", *GROUPS["leaders"].strategies)
         findings = findings_of([line for line in lines if line["strategy"] in wanted])
         for measure in ("macro_f1", "rare_recall"):

@@ -122,7 +122,7 @@ def test_the_benchmark_of_pretraining_makes_its_table(tmp_path):
     assert rows[1:] == [f"| {task}" for task in tasks]
 
 
-def test_groups_are_shown_beside_what_the_leaders_have_with_as_many_labels():
+def test_groups_are_shown_beside_what_others_have_with_as_many_labels():
     def line(strategy: str, number: int, labels: int, of: str, seed: int = 0) -> dict[str, object]:
         return {"strategy": strategy, "seed": seed, "round": number, "labels": labels, "of": of}
 
