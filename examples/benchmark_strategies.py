@@ -2,13 +2,14 @@
 
 python examples/benchmark_strategies.py --maps MAPS --folder DIR [--results DIR2] [--workers N]
 
-MAPS holds density maps, one class each; the first eight are taken. Three pools are simulated (24^3
-of 15 Angstrom, SNR 0.1, 640 test particles and more):
+MAPS holds density maps, one class each; the first eight are taken, for picks3 the last eight. Four
+pools are simulated (24^3 of 15 Angstrom, SNR 0.1, 640 test particles and more):
 
 balanced  80 particles of each class
 picks     the most frequent class 20 times the rarest, 30 % junk, a tenth of the particles twice,
           as exact copies
 picks2    the same with other particles, test particles and seeds, which nothing was chosen on
+picks3    the same once more, of other complexes, the second picks moved by a tenth of the box
 
 Then `halcmd benchmark` starts from 32 random labels and asks six times for 32. What is run goes by
 groups, of ten seeds where nothing else is said:
@@ -17,6 +18,8 @@ leaders     random, hal, margin, badge
 explore     hal with other shares of the query left to the discriminator
 settings    hal, and hal with other weights, norms and subsets, three rounds (picks2)
 n64         hal asking once for 64 (picks2)
+shares      random, and hal with three shares of the query left to the discriminator, three rounds
+            (picks3)
 further     random choice with 256 and 304 labels (picks2)
 others      every other strategy of the paper, dal, tcm, typiclust, power-margin (balanced, picks):
             two seeds, no more than a description
@@ -49,12 +52,13 @@ from halcmd.benchmarking.learning_curves import (
     difference,
     holm,
     labels_to_reach,
-    whole_labels,
+    reach_text,
 )
 from halcmd.formats.curve_plots import plot_curves
 from halcmd.reports.benchmark import panel
 from halcmd.reports.findings import MEASURES as TITLES
-from halcmd.reports.findings import Findings, findings_of, standings
+from halcmd.reports.findings import Findings, findings_of
+from halcmd.reports.standings import standings
 
 CLASSES = 8
 MAP_SUFFIXES = (".mrc", ".map")
@@ -70,11 +74,16 @@ POOLS = {
         "seed": 0,
     },
 }
-PICKS = ("picks", "picks2")
-LEAST_SEEDS = 6  # below, no difference can be told
 POOLS["picks2"] = POOLS["picks"] | {"seed": 10}
+POOLS["picks3"] = POOLS["picks"] | {
+    "stress": ["--imbalance", "20", "--junk", "0.3", "--duplicates", "0.1"],
+    "seed": 20,
+}
+LAST_MAPS = ("picks3",)  # of the others the first ones
+DRAWN = ("picks", "picks2")  # pools in the picture
+LEAST_SEEDS = 6  # below, no difference can be told
 MEASURES = {"balanced": ("accuracy",), "picks": ("macro_f1", "balanced_accuracy", "rare_recall")}
-MEASURES["picks2"] = MEASURES["picks"]
+MEASURES["picks2"] = MEASURES["picks3"] = MEASURES["picks"]
 
 Line = Mapping[str, Any]
 Floats = NDArray[np.float64]
@@ -122,6 +131,9 @@ GROUPS = {
     "explore": Group(("hal:explore=0", "hal:explore=0.25"), 10),
     "settings": Group(SETTINGS, 10, "settings", rounds=3, pools=("picks2",), is_beside=True),
     "n64": Group(("hal",), 10, "n64", n=64, rounds=1, pools=("picks2",), is_beside=True),
+    "shares": Group(
+        ("hal", "hal:explore=0.25", "hal:explore=0", "random"), 10, rounds=3, pools=("picks3",)
+    ),
     "further": Group(("random",), 10, "further", initial=256, n=48, rounds=1, pools=("picks2",)),
     "others": Group(OTHERS, 2, pools=("balanced", "picks")),
     "unlabelled": Group(
@@ -184,7 +196,7 @@ def arguments() -> argparse.Namespace:
 def simulate(given: argparse.Namespace, pool: str) -> None:
     """Particles and truth.star in DIR/POOL, unless they are there."""
     out, note = given.folder / pool, given.folder / f"{pool}.txt"
-    maps, options = maps_of(given), scene(given, pool)
+    maps, options = maps_of(given, pool), scene(given, pool)
     said = " ".join([*(path.name for path in maps), *options])
     if is_there(out, note, said):
         return
@@ -200,14 +212,15 @@ def simulate(given: argparse.Namespace, pool: str) -> None:
     note.write_text(said)
 
 
-def maps_of(given: argparse.Namespace) -> list[Path]:
-    """The density maps that are taken; none for built-in shapes."""
+def maps_of(given: argparse.Namespace, pool: str) -> list[Path]:
+    """The density maps that are taken for a pool; none for built-in shapes."""
     if not given.maps:
         return []
     found = sorted(path for path in given.maps.glob("*") if path.suffix.lower() in MAP_SUFFIXES)
     if len(found) < 2:
         raise SystemExit(f"ERROR: {given.maps}: two density maps (.mrc, .map) are the least")
-    return found[: 3 if given.small else CLASSES]
+    n = 3 if given.small else CLASSES
+    return found[-n:] if pool in LAST_MAPS else found[:n]
 
 
 def scene(given: argparse.Namespace, pool: str) -> list[str]:
@@ -307,7 +320,7 @@ def beside(others: list[Line], own: list[Line], called: str) -> list[Line]:
 def draw(given: argparse.Namespace) -> None:
     """The curves of the leaders on the pools like picks, one below the other."""
     panels = []
-    for pool in PICKS:
+    for pool in DRAWN:
         lines = lines_of(given, pool, "leaders")
         wanted = ("start", "full", *GROUPS["leaders"].strategies)
         findings = findings_of([line for line in lines if line["strategy"] in wanted])
@@ -356,10 +369,7 @@ def reached(findings: Findings, measure: str, name: str, share: float) -> str:
         for rows in drawn
     ]
     low, high = np.percentile(found[1:], [2.5, 97.5], method="inverted_cdf")
-    last = f"> {findings.labels[-1]}"
-    value, start, end = (
-        f"{whole_labels(each):.0f}" if np.isfinite(each) else last for each in (found[0], low, high)
-    )
+    value, start, end = (reach_text(findings.labels, each) for each in (found[0], low, high))
     return value if start == end else f"{value} ({start} to {end})"
 
 

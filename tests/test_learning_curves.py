@@ -19,6 +19,7 @@ from halcmd.benchmarking.learning_curves import (
     mean_and_sd,
     mean_ranks,
     penalties,
+    reach_text,
 )
 
 
@@ -150,7 +151,37 @@ def test_label_efficiency_is_a_bound_where_one_never_gets_there() -> None:
     assert (found.factor, found.bound, str(found)) == (pytest.approx(0.75), "most", "< 0.8")
     found = label_efficiency(labels, fast, slow, 0.99)
     assert np.isnan(found.factor)
-    assert str(found) == "\N{EN DASH}"
+    assert (found.bound, str(found)) == ("unknown", "\N{EN DASH}")
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        (0.55, ("least", 15 / 10)),  # fast is there with its first labels: 10 or fewer
+        (0.45, ("unknown", None)),  # both are
+        (0.9, ("least", 40 / 30)),
+    ],
+)
+def test_label_efficiency_is_a_bound_where_one_begins_there(target, expected) -> None:
+    labels = [10, 20, 30, 40]
+    fast, slow = np.array([0.6, 0.8, 0.9, 0.95]), np.array([0.5, 0.6, 0.7, 0.8])
+    found = label_efficiency(labels, fast, slow, target)
+    back = label_efficiency(labels, slow, fast, target)
+    bound, factor = expected
+    assert found.bound == bound
+    assert back.bound == {"least": "most", "unknown": "unknown"}[bound]
+    if factor is None:
+        assert np.isnan([found.factor, back.factor]).all()
+    else:
+        assert (found.factor, 1 / back.factor) == pytest.approx((factor, factor))
+    both = label_efficiency(labels, fast, np.full(4, 0.1), 0.6)
+    assert (both.bound, both.factor) == ("least", 4.0)
+
+
+def test_labels_to_reach_in_words() -> None:
+    labels = [32, 64, 1024]
+    said = [reach_text(labels, each) for each in (32.0, 40.2, 1000.5, np.inf, np.nan)]
+    assert said == ["\N{LESS-THAN OR EQUAL TO} 32", "41", "1,001", "> 1,024", ""]
 
 
 def test_holms_rule_on_an_example_by_hand() -> None:
@@ -166,6 +197,14 @@ def test_penalties_say_how_often_a_row_beats_a_column() -> None:
     high[:, 2:] += 0.1 + 0.001 * np.arange(5)[:, None]
     found = penalties({"a": low, "b": high, "c": low.copy()}, [0, 1, 2, 3])
     np.testing.assert_array_equal(found, [[0, 0, 0], [0.5, 0, 0.5], [0, 0, 0]])
+
+
+def test_fewer_than_five_repeats_beat_nobody() -> None:
+    a = np.tile([0.5, 0.6], (4, 1))
+    for repeats in (2, 4):
+        curves = {"a": a[:repeats] + 0.1, "b": a[:repeats]}
+        assert penalties(curves, [0, 1])[0, 1] == 0.0
+    assert penalties({"a": np.full((5, 2), 0.6), "b": np.full((5, 2), 0.5)}, [0, 1])[0, 1] == 1.0
 
 
 def test_a_steady_gain_counts_and_noise_does_not() -> None:

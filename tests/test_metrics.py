@@ -43,6 +43,13 @@ def test_metrics_agree_with_scikit_learn(classes: int, count: int, seed: int) ->
     assert metrics.balanced_accuracy(counts) == pytest.approx(
         sklearn_metrics.balanced_accuracy_score(true, predicted)
     )
+    of_class = sklearn_metrics.precision_recall_fscore_support(
+        true, predicted, labels=names, zero_division=np.nan
+    )
+    is_there = of_class[3] > 0  # of a class without particles f1 and precision have other rules
+    for own, theirs in zip((metrics.precision, metrics.recall, metrics.f1), of_class, strict=False):
+        found = own(counts)
+        np.testing.assert_allclose(found[is_there], theirs[is_there])
     macro = sklearn_metrics.f1_score(true, predicted, average="macro", zero_division=0.0)
     assert metrics.macro_f1(counts) == pytest.approx(macro)
 

@@ -296,7 +296,8 @@ def test_particles_are_of_the_scene_that_is_asked_for(tmp_path: Path) -> None:
         assert "the same command again" in refused("table3", folder, *options, cwd=tmp_path)
     calls = called.read_text().splitlines()
     assert [call.split()[0] for call in calls] == ["simulate", "benchmark", "benchmark"]
-    assert f"--maps {tmp_path / 'maps'} --per-class 115 --box 40 --angpix 10 --snr 0.03" in calls[0]
+    wanted = f"--maps {tmp_path / 'maps'} --test-fraction 0 --per-class 115 --box 40 --angpix 10"
+    assert f"{wanted} --snr 0.03" in calls[0]
     for other in (["--box", "24"], ["--scale", "0.02"]):
         said = refused("table3", folder, *options, *other, cwd=tmp_path)
         assert "the particles of s1 were made with other options" in said

@@ -105,9 +105,8 @@ def particles(given: argparse.Namespace, name: str) -> list[str]:
 def scene(given: argparse.Namespace, name: str) -> list[str]:
     """The options of ``halcmd simulate`` that decide what the particles of a data set are."""
     count = len(maps_in(given.maps)) if given.maps else SMALL_SHAPES if given.small else SHAPES
-    kinds = ["--classes", str(count)]
-    if given.maps:
-        kinds = ["--maps", str(given.maps.resolve())]
+    kinds = ["--maps", str(given.maps.resolve())] if given.maps else ["--classes", str(count)]
+    kinds += ["--test-fraction", "0"]  # each seed of the benchmark splits anew
     if given.small:
         return [*kinds, *SMALL_SCENE]
     each = max(round(PARTICLES * given.scale / count), 4)

@@ -20,6 +20,7 @@ Curves = Mapping[str, Floats]
 SIGNIFICANT = 0.05
 _NAN = float("nan")
 _LEAST_PAIRS = 6  # two-sided Wilcoxon with five pairs cannot be below 0.0625
+_LEAST_REPEATS = 5  # of the t test, as in Ash et al. 2020
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,30 @@ def whole_labels(labels: float) -> float:
     return float(np.ceil(round(float(labels), 6)))
 
 
+def reach_bound(labels: Sequence[float], reach: float) -> str:
+    """What labels to reach a target are.
+
+    ``exact``; ``most``: the curve begins there already; ``never``: not with these labels;
+    ``unknown``.
+    """
+    if np.isnan(reach):
+        return "unknown"
+    if np.isinf(reach):
+        return "never"
+    return "most" if reach <= labels[0] else "exact"
+
+
+def reach_text(labels: Sequence[float], reach: float) -> str:
+    """The same to be read: ``152``, at most ``32`` with a sign for it, ``> 224``, or empty."""
+    bound = reach_bound(labels, reach)
+    if bound == "unknown":
+        return ""
+    if bound == "never":
+        return f"> {labels[-1]:,}"
+    sign = "\N{LESS-THAN OR EQUAL TO} " if bound == "most" else ""
+    return f"{sign}{whole_labels(reach):,.0f}"
+
+
 @dataclass(frozen=True)
 class Efficiency:
     """How many times as many labels the reference needs.
@@ -127,9 +152,10 @@ class Efficiency:
     Attributes
     ----------
     factor : float
-        NaN where neither gets there.
+        NaN where neither gets there, or both are there from the first point on.
     bound : str
-        ``exact``; ``least``: the reference never gets there; ``most``: the strategy never does.
+        ``exact``; ``least``: the reference never gets there, or the strategy is there from the
+        first point on; ``most``: the other way round; ``unknown``.
     """
 
     factor: float
@@ -147,7 +173,7 @@ class Efficiency:
         return f"{self.factor:.1f}"
 
 
-NOT_REACHED = Efficiency(_NAN, "exact")
+NOT_REACHED = Efficiency(_NAN, "unknown")
 
 
 def label_efficiency(
@@ -155,8 +181,8 @@ def label_efficiency(
 ) -> Efficiency:
     """Labels that the reference needs to reach the target, over those that a strategy needs.
 
-    A curve that never gets there needs more labels than there are points, so that the factor is
-    then a bound.
+    A curve that never gets there needs more labels than there are points, and one that begins
+    there needs no more than the first, so that the factor is then a bound.
 
     Parameters
     ----------
@@ -168,13 +194,14 @@ def label_efficiency(
         In units of the values.
     """
     ours, theirs = (labels_to_reach(labels, curve, target) for curve in (values, reference))
-    if np.isnan(target) or (np.isinf(ours) and np.isinf(theirs)):
+    bounds = [reach_bound(labels, each) for each in (ours, theirs)]
+    if "unknown" in bounds or (bounds[0] == bounds[1] != "exact"):
         return NOT_REACHED
-    if np.isinf(theirs):
-        return Efficiency(labels[-1] / ours, "least")
-    if np.isinf(ours):
-        return Efficiency(theirs / labels[-1], "most")
-    return Efficiency(theirs / ours, "exact")
+    factor = min(theirs, labels[-1]) / min(ours, labels[-1])
+    if bounds == ["exact", "exact"]:
+        return Efficiency(factor, "exact")
+    is_least = bounds[0] == "most" or bounds[1] == "never"
+    return Efficiency(factor, "least" if is_least else "most")
 
 
 def difference(ours: Floats, reference: Floats, *, seed: int = 0) -> Difference:
@@ -235,8 +262,8 @@ def penalties(curves: Curves, points: Sequence[int]) -> Floats:
     """Share of the points at which the row's strategy beats the column's, shape (n, n).
 
     At a point it does where the mean of the paired differences is above zero with p < 0.05 (one
-    sample t test, two-sided). A row's mean says how often it beats another one; a column's, how
-    often it is beaten.
+    sample t test, two-sided). Fewer than five pairs, the reference's number, tell nothing.
+    A row's mean says how often it beats another one; a column's, how often it is beaten.
 
     Parameters
     ----------
@@ -306,7 +333,7 @@ def mean_ranks(values: Mapping[str, Sequence[float]]) -> tuple[dict[str, float],
 
 
 def _is_above_zero(pairs: Floats) -> bool:
-    if len(pairs) < 2 or pairs.mean() <= 0:
+    if len(pairs) < _LEAST_REPEATS or pairs.mean() <= 0:
         return False
     if pairs.std() < 1e-9 * pairs.mean():  # all the same: no test is needed, nor can be done
         return True

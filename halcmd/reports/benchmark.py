@@ -12,23 +12,20 @@ from halcmd.benchmarking.learning_curves import (
     SIGNIFICANT,
     Difference,
     band,
-    compared_points,
     in_words,
-    penalties,
-    whole_labels,
+    reach_text,
 )
 from halcmd.console import log
 from halcmd.formats.curve_plots import Panel, plot_curves, plot_penalties
 from halcmd.formats.report import Listing, Picture, write_report
 from halcmd.formats.star import write_star
 from halcmd.reports.benchmark_tables import curve_tables
-from halcmd.reports.findings import (
-    CALIBRATION,
-    MEASURES,
-    RANDOM,
+from halcmd.reports.findings import CALIBRATION, MEASURES, RANDOM, Findings
+from halcmd.reports.standings import (
     TARGETS,
-    Findings,
+    beaten,
     compared,
+    pairs_of,
     ranks_over_seeds,
     standings,
 )
@@ -40,9 +37,9 @@ _NEVER = "\N{EN DASH}"
 _ALL = "all labels"
 _HOW_TO_READ = (
     "end: at the last point; area: under the curve, over labels and over their logarithm; 90% to"
-    " 99%: labels to that share of full supervision (\N{EN DASH} = never); fewer: times as many"
-    " labels random choice needs to 95%; rank: mean over the seeds; evenness: 1 where all classes"
-    " were asked for alike"
+    " 99%: labels to that share of full supervision; fewer: times as many labels random choice"
+    " needs to 95%; rank: mean over the seeds; p: Wilcoxon's test on the areas, corrected by Holm's"
+    " rule; evenness: 1 where all classes were asked for alike"
 )
 
 Floats = NDArray[np.float64]
@@ -56,12 +53,11 @@ def write_benchmark_report(
     ``setup`` says in words what was done.
     """
     main, now = compared(findings, _MAIN), running.get()
-    beaten = _penalties(findings)
-    write_star(folder / "curves.star", curve_tables(findings, beaten))
+    write_star(folder / "curves.star", curve_tables(findings, _MAIN))
     plot_curves(
         folder / "curves.png", [panel(findings, each, title) for each, title in MEASURES.items()]
     )
-    plot_penalties(folder / "penalty.png", beaten, findings.strategies)
+    plot_penalties(folder / "penalty.png", beaten(findings, _MAIN), findings.strategies)
     write_report(
         folder / "report.html",
         title="Benchmark of strategies",
@@ -78,11 +74,13 @@ def write_benchmark_report(
                 folder / "penalty.png",
                 "Who beats whom",
                 f"Share of the points at which the row's strategy has a significantly higher"
-                f" {MEASURES[_MAIN]} than the column's (paired t test, p < 0.05).",
+                f" {MEASURES[_MAIN]} than the column's (paired t test, p < 0.05; fewer than five"
+                " seeds tell nothing).",
             ),
         ],
         listings=[
             *(_listing(findings, measure) for measure in MEASURES),
+            _pairs(findings),
             _calibration(findings),
             _recall(findings),
             _asked(findings),
@@ -155,6 +153,7 @@ def _listing(findings: Findings, measure: str) -> Listing:
         "fewer",
         "rank",
         "area minus random",
+        "p",
         "in words",
     ]
     rows = [
@@ -164,10 +163,11 @@ def _listing(findings: Findings, measure: str) -> Listing:
             _share(each.final),
             _share(each.area),
             _share(each.log_area),
-            *(_labels(value) for value in each.reach),
+            *(reach_text(findings.labels, value) for value in each.reach),
             "" if each.efficiency is None else str(each.efficiency),
             _NEVER if np.isnan(each.rank) else f"{each.rank:.2f}",
             "" if each.difference is None else _unbroken(each.difference),
+            _probability(each.p),
             each.words,
         ]
         for each in standings(findings, measure)
@@ -177,6 +177,15 @@ def _listing(findings: Findings, measure: str) -> Listing:
     rows.append([*full, *[""] * (len(columns) - len(full))])
     title = MEASURES[measure]
     return Listing(title[0].upper() + title[1:], columns, rows)
+
+
+def _pairs(findings: Findings) -> Listing:
+    rows = [
+        [each.ours, each.theirs, _unbroken(each.difference), _probability(each.p), each.words]
+        for each in pairs_of(findings, _MAIN)
+    ]
+    columns = ["strategy", "minus", "area", "p", "in words"]
+    return Listing(f"Every two strategies, by {MEASURES[_MAIN]}", columns, rows)
 
 
 def _calibration(findings: Findings) -> Listing:
@@ -229,6 +238,10 @@ def _share(value: float) -> str:
     return "" if np.isnan(value) else f"{value:.3f}"
 
 
+def _probability(p: float) -> str:
+    return "" if np.isnan(p) else f"{p:.2g}"
+
+
 def _with_interval(found: Difference) -> str:
     if np.isnan(found.mean):
         return ""
@@ -240,18 +253,3 @@ def _with_interval(found: Difference) -> str:
 def _unbroken(found: Difference) -> str:
     """The same, to be broken before the interval alone."""
     return _with_interval(found).replace(" to ", "\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}")
-
-
-def _labels(value: float) -> str:
-    if np.isnan(value):
-        return ""
-    return _NEVER if np.isinf(value) else f"{whole_labels(value):,.0f}"
-
-
-def _penalties(findings: Findings) -> Floats:
-    curves = findings.curves[_MAIN]
-    points = [*range(len(findings.labels))]
-    if RANDOM in curves:
-        mean = findings.mean(_MAIN, RANDOM)
-        points = compared_points(findings.labels, mean, float(mean[-1]))
-    return penalties(curves, points)

@@ -1,6 +1,6 @@
 """The tables of curves.star: every number of a benchmark's page."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,33 +8,31 @@ from numpy.typing import NDArray
 from halcmd.benchmarking.learning_curves import (
     NO_PAIRS,
     NOT_REACHED,
+    Difference,
     mean_and_sd,
+    reach_bound,
     whole_labels,
 )
 from halcmd.formats.star import Star, Table, text_of
-from halcmd.reports.findings import (
-    CALIBRATION,
-    MEASURES,
-    TARGETS,
-    Findings,
-    ranks_over_seeds,
-    standings,
-)
+from halcmd.reports.findings import CURVED, MEASURES, Findings
+from halcmd.reports.standings import TARGETS, beaten, pairs_of, ranks_over_seeds, standings
 
 Floats = NDArray[np.float64]
 
 
-def curve_tables(findings: Findings, beaten: Floats) -> Star:
-    """All tables.
-
-    Parameters
-    ----------
-    findings : Findings
-    beaten : ndarray, shape (n_strategies, n_strategies)
-        Shares of the points at which the row's strategy is better than the column's.
-    """
-    tables = [_points(findings), *_summaries(findings), _overall(findings)]
-    return Star((*tables, _beaten(findings, beaten), _classes(findings), _queries(findings)))
+def curve_tables(findings: Findings, main: str) -> Star:
+    """All tables; who beats whom at how many points by the ``main`` measure."""
+    return Star(
+        (
+            _points(findings),
+            *_summaries(findings),
+            _overall(findings),
+            *_pairs(findings),
+            _beaten(findings, beaten(findings, main)),
+            _classes(findings),
+            _queries(findings),
+        )
+    )
 
 
 def _points(findings: Findings) -> Table:
@@ -43,7 +41,7 @@ def _points(findings: Findings) -> Table:
     for name in findings.strategies:
         columns["halStrategy"] += [name] * len(findings.labels)
         columns["halLabels"] += [str(n) for n in findings.labels]
-    for measure in (*MEASURES, CALIBRATION):
+    for measure in CURVED:
         title = "".join(word.capitalize() for word in measure.split("_"))
         values = [findings.values(measure, name) for name in findings.strategies]
         means, spreads, _ = (
@@ -69,24 +67,45 @@ def _summaries(findings: Findings) -> Iterator[Table]:
             "halAreaLog": text_of([each.log_area for each in found], 4),
         }
         for share, labels in zip(TARGETS, reach.T, strict=True):
-            columns[f"halLabelsTo{100 * share:.0f}"] = [f"{whole_labels(n):.0f}" for n in labels]
+            name = f"halLabelsTo{100 * share:.0f}"
+            columns[name] = [f"{whole_labels(n):.0f}" for n in labels]
+            columns[f"{name}Bound"] = [reach_bound(findings.labels, n) for n in labels]
         columns |= {
             "halLabelEfficiency": text_of([each.factor for each in saved], 3),
             "halLabelEfficiencyBound": [each.bound for each in saved],
             "halMeanRank": text_of([each.rank for each in found], 3),
-            "halDifference": text_of([each.mean for each in pairs], 4),
-            "halDifferenceLow": text_of([each.low for each in pairs], 4),
-            "halDifferenceHigh": text_of([each.high for each in pairs], 4),
-            "halPairs": [str(each.pairs) for each in pairs],
-            "halPHolm": [f"{each.p:.3g}" for each in found],
+            **_differences(pairs, [each.p for each in found]),
             "halInWords": [each.words or "none" for each in found],
         }
         yield Table.from_columns(f"summary_{measure}", columns)
 
 
+def _differences(pairs: Sequence[Difference], p_values: Sequence[float]) -> dict[str, list[str]]:
+    return {
+        "halDifference": text_of([each.mean for each in pairs], 4),
+        "halDifferenceLow": text_of([each.low for each in pairs], 4),
+        "halDifferenceHigh": text_of([each.high for each in pairs], 4),
+        "halPairs": [str(each.pairs) for each in pairs],
+        "halPHolm": [f"{p:.3g}" for p in p_values],
+    }
+
+
+def _pairs(findings: Findings) -> Iterator[Table]:
+    """A table per measure: the area of each strategy minus that of each later one."""
+    for measure in MEASURES:
+        found = pairs_of(findings, measure)
+        columns = {
+            "halStrategy": [each.ours for each in found],
+            "halOtherStrategy": [each.theirs for each in found],
+            **_differences([each.difference for each in found], [each.p for each in found]),
+            "halInWords": [each.words for each in found],
+        }
+        yield Table.from_columns(f"pairs_{measure}", columns)
+
+
 def _overall(findings: Findings) -> Table:
     """A row per measure: full supervision, and whether the ranks of the strategies differ."""
-    measures = (*MEASURES, CALIBRATION)
+    measures = CURVED
     tests = [ranks_over_seeds(findings, measure)[1:] for measure in MEASURES]
     tests.append((np.nan, np.nan))  # a small error is no merit to be ranked by
     seeds = [np.isfinite(findings.ceiling[measure]).sum() for measure in measures]

@@ -33,6 +33,7 @@ from halcmd.formats.relion_job import RESULTS
 from halcmd.networks.classifier import check_box
 from halcmd.particles import NOT_TRAINED, UNLABELLED, Particles
 from halcmd.reports.benchmark import write_benchmark_report
+from halcmd.reports.benchmark_json import summary_of
 from halcmd.reports.findings import Findings, findings_of
 from halcmd.reports.wording import plural
 from halcmd.steps.benchmark_cells import INPUT, Chain, do, rounds_of
@@ -54,7 +55,7 @@ class BenchmarkResult:
 
     def summary(self) -> dict[str, object]:
         """What ``--json`` prints."""
-        return {"cells": self.cells, **self.findings.summary()}
+        return {"cells": self.cells, **summary_of(self.findings)}
 
 
 def benchmark(
@@ -132,6 +133,7 @@ def benchmark(
     chains = _chains(experiment, done)
     if chains:
         _say_devices(done, gpu)
+        _say_threads(done, threads)
     total = sum(rounds_of(chain) - len(chain.done) or 1 for chain in chains)
     strategies = plural(len(protocol.strategies), "strategy", "strategies")
     labels = ", ".join(f"{n:,}" for n in counts.labels(protocol.rounds))
@@ -200,6 +202,17 @@ def _say_devices(done: Mapping[Key, Any], gpu: str) -> None:
             f"results made on {', '.join(sorted(there - here))} are continued on"
             f" {', '.join(sorted(here))}: the first classifier of a seed, which its strategies"
             " share, is then not quite the same for all of them"
+        )
+
+
+def _say_threads(done: Mapping[Key, Any], threads: int) -> None:
+    """Warn where another number of CPU threads computed: sums are rounded in another order."""
+    there = {line["threads"] for line in done.values() if line.get("device") == "cpu"} - {threads}
+    if there:
+        log.warning(
+            f"results made with {', '.join(map(str, sorted(there)))} CPU threads a process are"
+            f" continued with {threads}: numbers then differ by rounding; the same --threads and"
+            " --workers as before, on as many cores, give the same ones"
         )
 
 

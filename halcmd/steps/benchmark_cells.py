@@ -82,7 +82,7 @@ def do(chain: Chain, tell: Tell) -> None:
         write_copies(copies, table, known, shift=shift, seed=chain.seed)
     compute = Compute(use(chain.gpu, experiment.threads), "auto", chain.seed)
     answers = annotated(truth, table.ids, experiment.stress, seed=chain.seed)
-    where = {"device": describe(compute.device)}
+    where = {"device": describe(compute.device), "threads": experiment.threads}
     for number, facts in _loop(chain, len(known), table, truth, answers, compute):
         if number not in chain.done:
             names = {"strategy": chain.strategy, "seed": chain.seed, "round": number}

@@ -395,6 +395,19 @@ def test_results_of_another_device_are_told(tmp_path, job, monkeypatch, caplog) 
         assert (told in caplog.text) == is_told
 
 
+def test_another_number_of_threads_is_told(tmp_path, job, monkeypatch, caplog) -> None:
+    monkeypatch.setattr(step, "run_in_processes", lambda *_, **__: [])
+    again = tmp_path / "job"
+    again.mkdir()
+    lines = (job[0] / "results.jsonl").read_text().splitlines()[:-1]
+    assert {json.loads(line)["threads"] for line in lines} == {1}
+    (again / "results.jsonl").write_text("".join(line + "\n" for line in lines))
+    for threads in (1, 2):
+        run(again, job[1], resume=True, gpu="cpu", threads=threads)
+        told = "results made with 1 CPU threads a process are continued with 2"
+        assert (told in caplog.text) == (threads == 2)
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -424,9 +437,14 @@ def test_classes_must_be_known(tmp_path) -> None:
 def test_the_papers_experiments_have_the_papers_counts() -> None:
     sizes = {"s1": 23_000, "s2": 23_000, "r1a": 1_800, "r1b": 2_400, "r2": 2_800}
     ends = {"s1": 5_490, "s2": 3_890, "r1a": 214, "r1b": 224, "r2": 336}
+    shares = {"s1": 0.03, "s2": 0.03, "r1a": 0.03, "r1b": 0.04, "r2": 0.04}
+    asked = {"s1": (800, 20), "s2": (800, 20), "r1a": (32, 4), "r1b": (32, 8), "r2": (32, 4)}
     for name, total in sizes.items():
         protocol = PROTOCOLS[name]
         counts = counts_of(protocol, particles=total, pool=round(0.75 * total), classes=7)
+        assert counts.initial == round(shares[name] * total)
+        assert (counts.n, protocol.subsets, protocol.test_fraction) == (*asked[name], 0.25)
+        assert not counts.stratified
         assert counts.labels(protocol.rounds)[-1] == ends[name]
         assert (protocol.train, protocol.query, protocol.seeds) == ("paper", "paper", 10)
         assert {"random", "hal", "badge", "vaal", "bgal", "ee-bmal"} <= set(protocol.strategies)

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from scipy import stats
 from halcmd.benchmarking.learning_curves import area
 from halcmd.formats.star import Star, read_star
 from halcmd.reports.benchmark import write_benchmark_report
-from halcmd.reports.findings import MEASURES, Findings, findings_of, ranks_over_seeds, standings
+from halcmd.reports.benchmark_json import summary_of
+from halcmd.reports.findings import MEASURES, Findings, findings_of
+from halcmd.reports.standings import pairs_of, ranks_over_seeds, standings
 
 ROOT = Path(__file__).parents[2]
 LABELS = (10, 20, 30, 40)
@@ -118,9 +121,58 @@ def test_the_star_file_has_every_number_of_the_page(tmp_path, findings) -> None:
     pairs = zip(beaten.column("halBetter"), beaten.column("halWorse"), strict=True)
     shares = dict(zip(pairs, beaten.column("halShareOfPoints"), strict=True))
     assert (shares["hal", "margin"], shares["margin", "hal"]) == ("0.667", "0.000")
-    summary = json.loads(json.dumps(findings.summary()))["standings"]["accuracy"]["hal"]
+    summary = json.loads(json.dumps(summary_of(findings)))["standings"]["accuracy"]["hal"]
     assert summary["in_words"] == "better"
     assert summary["labels_to"]["0.99"] is None
+
+
+def test_every_two_strategies_are_compared_on_the_page_in_the_star_file_and_as_json(
+    tmp_path, findings
+) -> None:
+    areas = {name: area(LABELS, each) for name, each in findings.curves["macro_f1"].items()}
+    names = [*combinations(findings.strategies, 2)]
+    p = [stats.wilcoxon(areas[a] - areas[b]).pvalue for a, b in names]
+    order = np.argsort(p)
+    corrected = np.empty(6)
+    corrected[order] = np.minimum(np.maximum.accumulate(np.array(p)[order] * [6, 5, 4, 3, 2, 1]), 1)
+    found = pairs_of(findings, "macro_f1")
+    assert [(each.ours, each.theirs) for each in found] == names
+    assert [each.p for each in found] == pytest.approx(corrected)
+    assert [each.difference.mean for each in found] == pytest.approx(
+        [(areas[a] - areas[b]).mean() for a, b in names]
+    )
+    words = dict(zip(names, (each.words for each in found), strict=True))
+    assert (words["hal", "margin"], words["random", "hal"]) == ("better", "worse")
+    assert words["random", SHAKEN] == "no significant difference"
+    write_benchmark_report(tmp_path, findings, setup={}, seed=0)
+    rows = read_star(tmp_path / "curves.star").table("pairs_macro_f1")
+    assert [*zip(rows.column("halStrategy"), rows.column("halOtherStrategy"), strict=True)] == names
+    assert rows.column("halInWords") == [each.words for each in found]
+    assert [float(each) for each in rows.column("halPHolm")] == pytest.approx(corrected, rel=0.01)
+    told = json.loads(json.dumps(summary_of(findings)))
+    assert [tuple(each["strategies"]) for each in told["pairs"]["macro_f1"]] == names
+    assert [each["pairs"] for each in told["pairs"]["macro_f1"]] == [10] * 6
+    assert told["beaten"]["balanced_accuracy"]["hal"]["margin"] == pytest.approx(2 / 3, abs=1e-3)
+    spread = told["standard_deviations"][SHAKEN]["accuracy"]
+    assert spread == pytest.approx([0.0, *[NOISE.std(ddof=1)] * 3], abs=1e-4)
+
+
+def test_labels_that_a_curve_begins_with_are_no_more_than_a_bound(tmp_path) -> None:
+    lines = [line("start", seed, 0, 10, 0.95) for seed in SEEDS]
+    lines += [line("full", seed, 0, 90, 1.0) for seed in SEEDS]
+    lines += [line("random", seed, n, LABELS[n], 0.96) for seed in SEEDS for n in (1, 2, 3)]
+    lines += [line("hal", seed, n, LABELS[n], 0.98) for seed in SEEDS for n in (1, 2, 3)]
+    found = findings_of(lines)
+    hal = summary_of(found)["standings"]["accuracy"]["hal"]
+    bounds = {"0.9": "most", "0.95": "most", "0.97": "exact", "0.99": "never"}
+    assert (hal["labels_to_is"], hal["labels_to"]["0.95"]) == (bounds, 10)
+    assert (hal["label_efficiency"], hal["label_efficiency_is"]) == (None, "unknown")
+    write_benchmark_report(tmp_path, found, setup={}, seed=0)
+    row = table(read_star(tmp_path / "curves.star"), "summary_accuracy")["hal"]
+    assert (row["halLabelsTo95"], row["halLabelsTo95Bound"]) == ("10", "most")
+    page = (tmp_path / "report.html").read_text()
+    assert "\N{LESS-THAN OR EQUAL TO} 10" in page
+    assert re.search(r"<td[^>]*>\s*(>|&gt;) 40\s*</td>", page)
 
 
 def test_labels_to_reach_are_rounded_up_alike_on_the_page_and_in_the_star_file(
@@ -166,7 +218,7 @@ def test_full_supervision_has_its_calibration_error_and_seeds_in_the_files(
     write_benchmark_report(tmp_path, findings, setup={}, seed=0)
     overall = table(read_star(tmp_path / "curves.star"), "overall")
     assert (overall["ece"]["halFullSupervision"], overall["ece"]["halSeeds"]) == ("0.1000", "10")
-    assert (findings.summary()["full"]["ece"], findings.summary()["full_seeds"]) == (0.1, 10)
+    assert (summary_of(findings)["full"]["ece"], summary_of(findings)["full_seeds"]) == (0.1, 10)
 
 
 def test_classes_and_seconds_of_lines_made_by_hand(tmp_path) -> None:
@@ -193,7 +245,7 @@ def test_classes_and_seconds_of_lines_made_by_hand(tmp_path) -> None:
     assert star.table("classes").column("halAskedShare")[:3] == ["0.7500", "0.2500", "0.0000"]
     assert star.table("classes").column("halRecall")[:3] == ["0.4500", "0.9000", "0.9000"]
     assert star.table("queries").column("halQuerySeconds") == ["2.00", "nan"]
-    assert json.loads(json.dumps(found.summary()))["classes"]["random"]["asked"]["b"] == 0.25
+    assert json.loads(json.dumps(summary_of(found)))["classes"]["random"]["asked"]["b"] == 0.25
 
 
 def test_strategies_are_compared_over_the_seeds_that_both_have() -> None:
@@ -222,7 +274,7 @@ def test_no_difference_is_said_in_words(tmp_path, findings) -> None:
     write_benchmark_report(tmp_path, only, setup={"training": "preset default"}, seed=0)
     page = (tmp_path / "report.html").read_text()
     assert "no strategy is shown to be better than random choice" in page
-    assert page.count("no significant difference") == len(MEASURES)
+    assert page.count("no significant difference") == len(MEASURES) + 1  # and the one pair
 
 
 # In a browser
@@ -234,12 +286,14 @@ def is_whole(page: Any, strategies: int) -> None:
     assert drawn == [True, True]
     headings = page.locator("h2").all_inner_texts()
     tables = ["Accuracy", "Balanced accuracy", "Macro F1", "Recall of the rarest third"]
-    tables += ["Expected calibration error, by labels", "Recall of each class, at the end"]
+    pairs = "Every two strategies, by balanced accuracy"
+    tables += [pairs, "Expected calibration error, by labels", "Recall of each class, at the end"]
     tables += ["What was asked for, in percent", "Seconds"]
     assert headings == ["Learning curves", "Who beats whom", *tables]
-    for place in range(len(tables)):
+    for place, title in enumerate(tables):
         rows = page.locator("section").nth(place).locator("tbody tr")
-        assert rows.count() == strategies + 1  # and full supervision
+        wanted = strategies + 1  # and full supervision
+        assert rows.count() == (strategies * (strategies - 1) // 2 if title == pairs else wanted)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
