@@ -148,6 +148,21 @@ def test_groups_are_shown_beside_what_others_have_with_as_many_labels():
     assert script["beside"](leaders, [], "") == []
 
 
+def test_a_class_is_missed_where_nothing_of_it_is_recognised_after_the_last_query():
+    script = runpy.run_path(str(EXAMPLES / "benchmark_strategies.py"))
+
+    def line(name: str, seed: int, number: int, recall: float | None) -> dict[str, object]:
+        return {"strategy": name, "seed": seed, "round": number, "recall": {"a": 1.0, "b": recall}}
+
+    lines = [line("start", 0, 0, 0.0), line("hal", 0, 1, 0.0), line("hal", 0, 2, 0.5)]
+    lines += [line("hal", 1, 2, 0.0), line("hal", 2, 2, None), line("margin", 0, 2, 0.0)]
+    ends = script["ends_of"](lines)
+    told = {name: script["share_missed"](each) for name, each in ends.items()}
+    assert told == {"hal": "1 of 3", "margin": "1 of 1"}
+    assert next(iter(script["missed_by"](lines))) == "hal 1 in 3 seeds: b (seed 1)"
+    assert script["share_missed"]([]) == ""
+
+
 @pytest.mark.slow
 def test_the_benchmark_of_strategies_keeps_its_results_and_goes_on_where_it_was(tmp_path):
     options = ["--groups", "leaders", "--pools", "picks", "--seeds", "1", "--results", "kept"]

@@ -6,6 +6,7 @@ strategies are compared in pairs that share seed, split and first labels.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import permutations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -152,10 +153,10 @@ class Efficiency:
     Attributes
     ----------
     factor : float
-        NaN where neither gets there, or both are there from the first point on.
+        NaN where neither gets there, or one is there from the first point on.
     bound : str
-        ``exact``; ``least``: the reference never gets there, or the strategy is there from the
-        first point on; ``most``: the other way round; ``unknown``.
+        ``exact``; ``least``: the reference never gets there; ``most``: the strategy never does;
+        ``unknown``.
     """
 
     factor: float
@@ -173,7 +174,7 @@ class Efficiency:
         return f"{self.factor:.1f}"
 
 
-NOT_REACHED = Efficiency(_NAN, "unknown")
+UNKNOWN_EFFICIENCY = Efficiency(_NAN, "unknown")
 
 
 def label_efficiency(
@@ -181,8 +182,8 @@ def label_efficiency(
 ) -> Efficiency:
     """Labels that the reference needs to reach the target, over those that a strategy needs.
 
-    A curve that never gets there needs more labels than there are points, and one that begins
-    there needs no more than the first, so that the factor is then a bound.
+    A curve that never gets there needs more labels than there are points, so that the factor is
+    then a bound. Where one begins there nothing can be told: the first point is common to both.
 
     Parameters
     ----------
@@ -195,13 +196,12 @@ def label_efficiency(
     """
     ours, theirs = (labels_to_reach(labels, curve, target) for curve in (values, reference))
     bounds = [reach_bound(labels, each) for each in (ours, theirs)]
-    if "unknown" in bounds or (bounds[0] == bounds[1] != "exact"):
-        return NOT_REACHED
+    if "unknown" in bounds or "most" in bounds or bounds == ["never", "never"]:
+        return UNKNOWN_EFFICIENCY
     factor = min(theirs, labels[-1]) / min(ours, labels[-1])
     if bounds == ["exact", "exact"]:
         return Efficiency(factor, "exact")
-    is_least = bounds[0] == "most" or bounds[1] == "never"
-    return Efficiency(factor, "least" if is_least else "most")
+    return Efficiency(factor, "least" if bounds[1] == "never" else "most")
 
 
 def difference(ours: Floats, reference: Floats, *, seed: int = 0) -> Difference:
@@ -259,10 +259,11 @@ def in_words(found: Difference, p: float) -> str:
 
 
 def penalties(curves: Curves, points: Sequence[int]) -> Floats:
-    """Share of the points at which the row's strategy beats the column's, shape (n, n).
+    """Share of the points at which the row's strategy beats the column's, shape (n, n); or NaN.
 
     At a point it does where the mean of the paired differences is above zero with p < 0.05 (one
-    sample t test, two-sided). Fewer than five pairs, the reference's number, tell nothing.
+    sample t test, two-sided). Points with fewer than five pairs, the reference's number, tell
+    nothing; NaN where all are such.
     A row's mean says how often it beats another one; a column's, how often it is beaten.
 
     Parameters
@@ -277,12 +278,12 @@ def penalties(curves: Curves, points: Sequence[int]) -> Floats:
     """
     names = list(curves)
     found = np.zeros((len(names), len(names)))
-    for row, ours in enumerate(names):
-        for column, theirs in enumerate(names):
-            for point in points if row != column else ():
-                pairs = curves[ours][:, point] - curves[theirs][:, point]
-                found[row, column] += _is_above_zero(pairs[~np.isnan(pairs)])
-    return found / max(len(points), 1)
+    for row, column in permutations(range(len(names)), 2):
+        pairs = curves[names[row]][:, points] - curves[names[column]][:, points]
+        known = [each[~np.isnan(each)] for each in pairs.T]
+        told = [_is_above_zero(each) for each in known if len(each) >= _LEAST_REPEATS]
+        found[row, column] = np.mean(told) if told else np.nan
+    return found
 
 
 def compared_points(labels: Sequence[int], reference: Floats, ceiling: float) -> list[int]:
@@ -333,7 +334,7 @@ def mean_ranks(values: Mapping[str, Sequence[float]]) -> tuple[dict[str, float],
 
 
 def _is_above_zero(pairs: Floats) -> bool:
-    if len(pairs) < _LEAST_REPEATS or pairs.mean() <= 0:
+    if pairs.mean() <= 0:
         return False
     if pairs.std() < 1e-9 * pairs.mean():  # all the same: no test is needed, nor can be done
         return True

@@ -89,27 +89,28 @@ def _draw(axes: "Axes", panel: Panel, names: Sequence[str]) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def plot_penalties(path: Path, beaten: Floats, names: Sequence[str]) -> None:
+def plot_penalties(path: Path, beats: Floats, names: Sequence[str]) -> None:
     """The penalty matrix as a PNG: how often the row's strategy beats the column's.
 
     Parameters
     ----------
     path : Path
         The PNG file to write.
-    beaten : ndarray, shape (n, n)
-        Shares, 0 to 1.
+    beats : ndarray, shape (n, n)
+        Shares, 0 to 1; NaN = cannot be told.
     names : sequence of str
     """
     side = max(0.55 * len(names), 2.4)
     figure = new_figure(side + 2.4, side + 1.2)
     axes = figure.add_subplot()
-    image = axes.imshow(beaten, cmap="Blues", vmin=0.0, vmax=1.0)
+    image = axes.imshow(beats, cmap="Blues", vmin=0.0, vmax=1.0)
     figure.colorbar(image, ax=axes, label="share of the points", fraction=0.046, pad=0.03)
     axes.set_xticks(range(len(names)), names, rotation=60, ha="right")
     axes.set_yticks(range(len(names)), names)
     axes.set(xlabel="is beaten", ylabel="beats")
-    for row, column in np.ndindex(*beaten.shape):
-        value = beaten[row, column]
+    for row, column in np.ndindex(*beats.shape):
+        value = beats[row, column]
         colour = "white" if value > 0.6 else "black"
-        axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=8, color=colour)
+        said = "\N{EN DASH}" if np.isnan(value) else f"{value:.2f}"
+        axes.text(column, row, said, ha="center", va="center", fontsize=8, color=colour)
     save_figure(figure, path)

@@ -23,7 +23,7 @@ from halcmd.reports.benchmark_tables import curve_tables
 from halcmd.reports.findings import CALIBRATION, MEASURES, RANDOM, Findings
 from halcmd.reports.standings import (
     TARGETS,
-    beaten,
+    beats,
     compared,
     pairs_of,
     ranks_over_seeds,
@@ -33,13 +33,15 @@ from halcmd.reports.wording import plural
 from halcmd.tables import running
 
 _MAIN = "balanced_accuracy"
-_NEVER = "\N{EN DASH}"
+_DASH = "\N{EN DASH}"
 _ALL = "all labels"
 _HOW_TO_READ = (
     "end: at the last point; area: under the curve, over labels and over their logarithm; 90% to"
     " 99%: labels to that share of full supervision; fewer: times as many labels random choice"
     " needs to 95%; rank: mean over the seeds; p: Wilcoxon's test on the areas, corrected by Holm's"
-    " rule; evenness: 1 where all classes were asked for alike"
+    " rule for all strategies compared with random choice, or for all pairs; evenness: 1 where all"
+    " classes were asked for alike; > or <: a bound; \N{LESS-THAN OR EQUAL TO}: there with the"
+    " first labels; \N{EN DASH}: cannot be told"
 )
 
 Floats = NDArray[np.float64]
@@ -57,7 +59,7 @@ def write_benchmark_report(
     plot_curves(
         folder / "curves.png", [panel(findings, each, title) for each, title in MEASURES.items()]
     )
-    plot_penalties(folder / "penalty.png", beaten(findings, _MAIN), findings.strategies)
+    plot_penalties(folder / "penalty.png", beats(findings, _MAIN), findings.strategies)
     write_report(
         folder / "report.html",
         title="Benchmark of strategies",
@@ -153,7 +155,6 @@ def _listing(findings: Findings, measure: str) -> Listing:
         "fewer",
         "rank",
         "area minus random",
-        "p",
         "in words",
     ]
     rows = [
@@ -165,10 +166,9 @@ def _listing(findings: Findings, measure: str) -> Listing:
             _share(each.log_area),
             *(reach_text(findings.labels, value) for value in each.reach),
             "" if each.efficiency is None else str(each.efficiency),
-            _NEVER if np.isnan(each.rank) else f"{each.rank:.2f}",
+            _DASH if np.isnan(each.rank) else f"{each.rank:.2f}",
             "" if each.difference is None else _unbroken(each.difference),
-            _probability(each.p),
-            each.words,
+            each.words if np.isnan(each.p) else f"{each.words}, p {_probability(each.p)}",
         ]
         for each in standings(findings, measure)
     ]
@@ -231,7 +231,7 @@ def _seconds(findings: Findings) -> Listing:
 
 
 def _texts(values: Iterable[float], form: str) -> list[str]:
-    return [_NEVER if np.isnan(value) else f"{value:{form}}" for value in values]
+    return [_DASH if np.isnan(value) else f"{value:{form}}" for value in values]
 
 
 def _share(value: float) -> str:

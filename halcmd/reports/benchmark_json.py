@@ -4,17 +4,18 @@ import numpy as np
 
 from halcmd.benchmarking.learning_curves import (
     NO_PAIRS,
-    NOT_REACHED,
+    UNKNOWN_EFFICIENCY,
     Difference,
     mean_and_sd,
     reach_bound,
+    whole_labels,
 )
 from halcmd.reports.findings import CURVED, MEASURES, Findings
 from halcmd.reports.standings import (
     TARGETS,
     Pair,
     Standing,
-    beaten,
+    beats,
     pairs_of,
     ranks_over_seeds,
     standings,
@@ -46,7 +47,7 @@ def summary_of(findings: Findings) -> dict[str, object]:
         "pairs": {
             measure: [_pair(each) for each in pairs_of(findings, measure)] for measure in MEASURES
         },
-        "beaten": {measure: _beaten(findings, measure) for measure in MEASURES},
+        "beats": {measure: _who_beats(findings, measure) for measure in MEASURES},
     }
 
 
@@ -64,14 +65,14 @@ def _curves(findings: Findings, which: int) -> dict[str, dict[str, list[float | 
 
 
 def _standing(each: Standing, findings: Findings) -> dict[str, object]:
-    of = each.efficiency or NOT_REACHED
+    of = each.efficiency or UNKNOWN_EFFICIENCY
     shares = [f"{share:g}" for share in TARGETS]
     return {
         "seeds": each.seeds,
         "final": _number(each.final),
         "area": _number(each.area),
         "log_area": _number(each.log_area),
-        "labels_to": dict(zip(shares, map(_number, each.reach), strict=True)),
+        "labels_to": dict(zip(shares, map(_number, map(whole_labels, each.reach)), strict=True)),
         "labels_to_is": {
             share: reach_bound(findings.labels, labels)
             for share, labels in zip(shares, each.reach, strict=True)
@@ -101,12 +102,12 @@ def _told(found: Difference, p: float, words: str) -> dict[str, object]:
     }
 
 
-def _beaten(findings: Findings, measure: str) -> dict[str, dict[str, float | None]]:
+def _who_beats(findings: Findings, measure: str) -> dict[str, dict[str, float | None]]:
     """Strategy -> another one -> share of the points at which the first one is better."""
     names = findings.strategies
     return {
-        ours: {theirs: _number(value) for theirs, value in zip(names, row, strict=True)}
-        for ours, row in zip(names, beaten(findings, measure), strict=True)
+        ours: {t: _number(value) for t, value in zip(names, row, strict=True) if t != ours}
+        for ours, row in zip(names, beats(findings, measure), strict=True)
     }
 
 

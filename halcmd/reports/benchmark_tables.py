@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from halcmd.benchmarking.learning_curves import (
     NO_PAIRS,
-    NOT_REACHED,
+    UNKNOWN_EFFICIENCY,
     Difference,
     mean_and_sd,
     reach_bound,
@@ -15,7 +15,7 @@ from halcmd.benchmarking.learning_curves import (
 )
 from halcmd.formats.star import Star, Table, text_of
 from halcmd.reports.findings import CURVED, MEASURES, Findings
-from halcmd.reports.standings import TARGETS, beaten, pairs_of, ranks_over_seeds, standings
+from halcmd.reports.standings import TARGETS, beats, pairs_of, ranks_over_seeds, standings
 
 Floats = NDArray[np.float64]
 
@@ -28,7 +28,7 @@ def curve_tables(findings: Findings, main: str) -> Star:
             *_summaries(findings),
             _overall(findings),
             *_pairs(findings),
-            _beaten(findings, beaten(findings, main)),
+            _who_beats(findings, beats(findings, main)),
             _classes(findings),
             _queries(findings),
         )
@@ -57,7 +57,7 @@ def _summaries(findings: Findings) -> Iterator[Table]:
     for measure in MEASURES:
         found = standings(findings, measure)
         pairs = [each.difference or NO_PAIRS for each in found]
-        saved = [each.efficiency or NOT_REACHED for each in found]
+        saved = [each.efficiency or UNKNOWN_EFFICIENCY for each in found]
         reach = np.array([each.reach for each in found])
         columns: dict[str, list[str]] = {
             "halStrategy": [each.strategy for each in found],
@@ -119,7 +119,7 @@ def _overall(findings: Findings) -> Table:
     return Table.from_columns("overall", columns)
 
 
-def _beaten(findings: Findings, shares: Floats) -> Table:
+def _who_beats(findings: Findings, shares: Floats) -> Table:
     """A row per pair of strategies: the share of the points at which the first one is better."""
     names = findings.strategies
     pairs = [(row, column) for row in range(len(names)) for column in range(len(names))]

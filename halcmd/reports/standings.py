@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halcmd.benchmarking.learning_curves import (
-    NOT_REACHED,
+    UNKNOWN_EFFICIENCY,
     Difference,
     Efficiency,
     area,
@@ -117,8 +117,8 @@ def pairs_of(findings: Findings, measure: str) -> list[Pair]:
     return [Pair(*both, each, p) for both, each, p in zip(names, found, corrected, strict=True)]
 
 
-def beaten(findings: Findings, measure: str) -> Floats:
-    """Share of the points at which the row's strategy beats the column's, shape (n, n).
+def beats(findings: Findings, measure: str) -> Floats:
+    """Share of the points at which the row's strategy beats the column's, shape (n, n); or NaN.
 
     Of the points until random choice is at 99 % of its end, where it is there.
     """
@@ -166,7 +166,7 @@ def _efficiency(findings: Findings, measure: str, name: str) -> Efficiency | Non
         return None
     both = findings.whole(measure, name, RANDOM)
     if not both.any():
-        return NOT_REACHED
+        return UNKNOWN_EFFICIENCY
     ours, random = (findings.curves[measure][each][both].mean(axis=0) for each in (name, RANDOM))
     target = _EFFICIENT_AT * findings.full(measure, name, RANDOM)
     return label_efficiency(findings.labels, ours, random, target)

@@ -133,7 +133,7 @@ def benchmark(
     chains = _chains(experiment, done)
     if chains:
         _say_devices(done, gpu)
-        _say_threads(done, threads)
+        _say_threads(done, threads, gpu)
     total = sum(rounds_of(chain) - len(chain.done) or 1 for chain in chains)
     strategies = plural(len(protocol.strategies), "strategy", "strategies")
     labels = ", ".join(f"{n:,}" for n in counts.labels(protocol.rounds))
@@ -205,13 +205,14 @@ def _say_devices(done: Mapping[Key, Any], gpu: str) -> None:
         )
 
 
-def _say_threads(done: Mapping[Key, Any], threads: int) -> None:
+def _say_threads(done: Mapping[Key, Any], threads: int, gpu: str) -> None:
     """Warn where another number of CPU threads computed: sums are rounded in another order."""
-    there = {line["threads"] for line in done.values() if line.get("device") == "cpu"} - {threads}
-    if there:
+    computed = [line for line in done.values() if line.get("device") == "cpu"]
+    there = {line["threads"] for line in computed if "threads" in line} - {threads}
+    if there and kinds(gpu) == {"cpu"}:
         log.warning(
-            f"results made with {', '.join(map(str, sorted(there)))} CPU threads a process are"
-            f" continued with {threads}: numbers then differ by rounding; the same --threads and"
+            f"results of --threads {', '.join(map(str, sorted(there)))} a process are continued"
+            f" with {threads}: numbers then differ by rounding; the same --threads and"
             " --workers as before, on as many cores, give the same ones"
         )
 

@@ -152,7 +152,7 @@ def test_every_two_strategies_are_compared_on_the_page_in_the_star_file_and_as_j
     told = json.loads(json.dumps(summary_of(findings)))
     assert [tuple(each["strategies"]) for each in told["pairs"]["macro_f1"]] == names
     assert [each["pairs"] for each in told["pairs"]["macro_f1"]] == [10] * 6
-    assert told["beaten"]["balanced_accuracy"]["hal"]["margin"] == pytest.approx(2 / 3, abs=1e-3)
+    assert told["beats"]["balanced_accuracy"]["hal"]["margin"] == pytest.approx(2 / 3, abs=1e-3)
     spread = told["standard_deviations"][SHAKEN]["accuracy"]
     assert spread == pytest.approx([0.0, *[NOISE.std(ddof=1)] * 3], abs=1e-4)
 
