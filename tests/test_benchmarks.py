@@ -176,11 +176,17 @@ def test_the_benchmark_of_strategies_keeps_its_results_and_goes_on_where_it_was(
     path.write_text("".join(json.dumps(line) + "\n" for line in lines[:-1]))
     shutil.rmtree(tmp_path / "here/picks_default")
     said = measured("benchmark_strategies.py", tmp_path, *options)
-    table = said[said.index("strategies_picks_default.jsonl: rare_recall") :].splitlines()
-    assert [line.split(" | ")[:2] for line in table if line.startswith("| ")] == [
+    recall, missed = said.split("strategies_picks_default.jsonl: rare_recall")[1].split(
+        "### Repeats"
+    )
+    assert [line.split(" | ")[:2] for line in recall.splitlines() if line.startswith("| ")] == [
         ["| strategy", "seeds"],
         *([f"| {name}", "1"] for name in ("random", "badge", "hal", "margin")),
     ]
+    head, *rest = [line.split(" | ") for line in missed.splitlines() if line.startswith("| ")]
+    assert head == ["| strategy", "picks, 8 labels |"]
+    assert [name for name, _ in rest] == ["| badge", "| hal", "| margin", "| random"]
+    assert {share for _, share in rest} <= {"0 of 1 |", "1 of 1 |"}
     again = [json.loads(line) for line in path.read_text().splitlines()]
     assert [{**line, "seconds": 0} for line in again] == [{**line, "seconds": 0} for line in lines]
     for number in range(2):
