@@ -12,7 +12,6 @@ from halcmd.benchmarking.learning_curves import (
     SIGNIFICANT,
     Difference,
     band,
-    in_words,
     reach_text,
 )
 from halcmd.console import log
@@ -23,6 +22,7 @@ from halcmd.reports.benchmark_tables import curve_tables
 from halcmd.reports.findings import CALIBRATION, MEASURES, RANDOM, Findings
 from halcmd.reports.standings import (
     TARGETS,
+    Pair,
     beats,
     compared,
     pairs_of,
@@ -92,10 +92,10 @@ def write_benchmark_report(
         | ({} if now is None else {"command": now.command}),
     )
     log.info(_gist(findings, main))
-    for name, (found, p) in main.items():
+    for name, pair in main.items():
         log.info(
             f"  {name}: area under {MEASURES[_MAIN]} against random"
-            f" {_with_interval(found)}: {in_words(found, p)}"
+            f" {_with_interval(pair.difference)}: {pair.words}"
         )
 
 
@@ -105,14 +105,14 @@ def panel(findings: Findings, measure: str, title: str) -> Panel:
     return Panel(title, findings.labels, curves, findings.full(measure))
 
 
-def _gist(findings: Findings, main: Mapping[str, tuple[Difference, float]]) -> str:
+def _gist(findings: Findings, main: Mapping[str, Pair]) -> str:
     full = findings.full(_MAIN)
     whole = (
         "The trainings with all labels are not there."
         if np.isnan(full)
         else f"Full supervision has a {MEASURES[_MAIN]} of {full:.3f}."
     )
-    better = [name for name, (found, p) in main.items() if in_words(found, p) == "better"]
+    better = [name for name, pair in main.items() if pair.words == "better"]
     if better:
         said = f"better than random choice: {', '.join(better)}"
     elif RANDOM in findings.strategies:

@@ -93,28 +93,31 @@ class Pair:
         return in_words(self.difference, self.p)
 
 
-def compared(findings: Findings, measure: str) -> dict[str, tuple[Difference, float]]:
-    """Each strategy's area under the curve minus that of random, and p corrected by Holm's rule."""
-    areas = {
-        name: area(findings.labels, values) for name, values in findings.curves[measure].items()
-    }
-    if RANDOM not in areas:
+def compared(findings: Findings, measure: str) -> dict[str, Pair]:
+    """Each other strategy beside random choice, by the areas under their curves."""
+    if RANDOM not in findings.strategies:
         return {}
-    others = [name for name in findings.strategies if name != RANDOM]
-    found = [difference(areas[name], areas[RANDOM]) for name in others]
-    corrected = holm([each.p for each in found])
-    return {name: (each, p) for name, each, p in zip(others, found, corrected, strict=True)}
+    names = [(name, RANDOM) for name in findings.strategies if name != RANDOM]
+    return {each.ours: each for each in _paired(findings, measure, names)}
 
 
 def pairs_of(findings: Findings, measure: str) -> list[Pair]:
-    """Every two strategies, compared by their areas under the curve, paired by seed."""
-    areas = {
-        name: area(findings.labels, values) for name, values in findings.curves[measure].items()
-    }
-    names = [*combinations(findings.strategies, 2)]
+    """Every two strategies, by the areas under their curves."""
+    return _paired(findings, measure, [*combinations(findings.strategies, 2)])
+
+
+def _paired(findings: Findings, measure: str, names: Sequence[tuple[str, str]]) -> list[Pair]:
+    """Paired by seed; Holm's rule is for as many as there are."""
+    areas = _areas(findings, measure)
     found = [difference(areas[ours], areas[theirs]) for ours, theirs in names]
     corrected = holm([each.p for each in found])
     return [Pair(*both, each, p) for both, each, p in zip(names, found, corrected, strict=True)]
+
+
+def _areas(findings: Findings, measure: str) -> dict[str, Floats]:
+    """Strategy -> area under the curve of each seed, NaN where a point is missing."""
+    curves = findings.curves[measure]
+    return {name: area(findings.labels, values) for name, values in curves.items()}
 
 
 def beats(findings: Findings, measure: str) -> Floats:
@@ -136,7 +139,7 @@ def standings(findings: Findings, measure: str) -> list[Standing]:
     labels, found = findings.labels, []
     for name in findings.strategies:
         mean, full = findings.mean(measure, name), findings.full(measure, name)
-        pair, p = pairs.get(name, (None, float("nan")))
+        pair = pairs.get(name)
         found.append(
             Standing(
                 strategy=name,
@@ -147,8 +150,8 @@ def standings(findings: Findings, measure: str) -> list[Standing]:
                 reach=tuple(_reach(labels, mean, share * full) for share in TARGETS),
                 efficiency=_efficiency(findings, measure, name),
                 rank=ranks[name],
-                difference=pair,
-                p=p,
+                difference=None if pair is None else pair.difference,
+                p=float("nan") if pair is None else pair.p,
             )
         )
     return found
@@ -177,7 +180,7 @@ def ranks_over_seeds(findings: Findings, measure: str) -> tuple[dict[str, float]
 
     Over the seeds that every strategy has; all NaN where there is none.
     """
-    areas = np.array([area(findings.labels, each) for each in findings.curves[measure].values()])
+    areas = np.array([*_areas(findings, measure).values()])
     whole = areas[:, ~np.isnan(areas).any(axis=0)]
     if not whole.size:
         return dict.fromkeys(findings.strategies, float("nan")), float("nan"), float("nan")
